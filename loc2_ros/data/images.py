@@ -1,0 +1,146 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Camera images from messages: raw with its traps, JPEG and PNG with their limits.
+
+The size in a compressed image's header is read before a byte is decompressed, so that a
+forged header cannot make the decoder allocate gigabytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from loc2_ros.core.values import Reason
+from loc2_ros.data.bad_message import BadMessage
+
+Pixels = NDArray[np.uint8]
+
+MAX_PIXELS = 64_000_000
+CHANNELS = {'mono8': 1, 'bgr8': 3, 'rgb8': 3, 'bgra8': 4, 'rgba8': 4}
+_TO_RGB = {'mono8': cv2.COLOR_GRAY2RGB, 'bgr8': cv2.COLOR_BGR2RGB,
+           'bgra8': cv2.COLOR_BGRA2RGB, 'rgba8': cv2.COLOR_RGBA2RGB}
+_PNG = b'\x89PNG\r\n\x1a\n'
+# Start-of-frame markers; C4, C8 and CC in that range are tables and extensions
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def check_raw_image(msg: Any) -> Pixels:
+    """
+    Check a sensor_msgs/Image and return its pixels without row padding.
+
+    :returns: (H, W, C) uint8 in the message's own channel order, contiguous.
+    :raises BadMessage: unsupported encoding, no size, step or data too short.
+    """
+    channels = _channels(str(msg.encoding))
+    width, height, step = int(msg.width), int(msg.height), int(msg.step)
+    row = width * channels
+    if width <= 0 or height <= 0 or width * height > MAX_PIXELS:
+        raise _bad(f'the image claims {width}x{height} pixels; allowed are 1 to {MAX_PIXELS}')
+    if step < row:
+        raise _bad(f'step is {step} bytes, but a row of {width} {msg.encoding} pixels has {row}')
+    data = np.frombuffer(msg.data, dtype=np.uint8)
+    # The last row may come without its padding
+    if data.size < step * (height - 1) + row:
+        raise _bad(f'the image data is cut off: {data.size} bytes, {height} rows of {step} '
+                   f'bytes expected', size=data.size)
+    rows = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False)
+    return np.ascontiguousarray(rows).reshape(height, width, channels)
+
+
+def decode_raw(msg: Any) -> Pixels:
+    """Return a sensor_msgs/Image as (H, W, 3) uint8 RGB; see ``check_raw_image``."""
+    pixels = check_raw_image(msg)
+    if msg.encoding == 'rgb8':
+        return pixels
+    return np.asarray(cv2.cvtColor(pixels, _TO_RGB[msg.encoding]), dtype=np.uint8)
+
+
+def decode_compressed(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """
+    Return a sensor_msgs/CompressedImage (JPEG or 8 bit PNG) as (H, W, 3) uint8 RGB.
+
+    :raises BadMessage: neither format, too large, cut off, or undecodable.
+    """
+    data = bytes(msg.data)
+    width, height = peek_size(data)
+    if width <= 0 or height <= 0 or width * height > max_pixels:
+        raise _bad(f'the image header claims {width}x{height} pixels; allowed are 1 to '
+                   f'{max_pixels}')
+    _check_end(data)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8),
+                           cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise _bad(f'the image cannot be decoded: {error.err}') from error
+    if bgr is None or bgr.shape != (height, width, 3):
+        raise _bad(f'the {width}x{height} image cannot be decoded; its data is corrupt')
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def peek_size(data: bytes) -> tuple[int, int]:
+    """
+    Return (width, height) from the header of a JPEG or PNG.
+
+    :raises BadMessage: neither, cut off before the size, or 16 bit.
+    """
+    if data.startswith(_PNG):
+        return _png_size(data)
+    if data.startswith(b'\xff\xd8'):
+        return _jpeg_size(data)
+    raise _bad('the compressed image is neither JPEG nor PNG'
+               + ('; it is empty' if not data else f'; it starts with {data[:4].hex()}'))
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Read width and height from the IHDR chunk."""
+    if len(data) < 26 or data[12:16] != b'IHDR':
+        raise _bad('the PNG is cut off before its size')
+    if data[24] == 16:
+        raise _bad('16 bit PNG is no camera image; publish 8 bit colour (16UC1 is for depth)')
+    return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Walk the JPEG segments to the start of frame."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:                      # fill byte
+            at += 1
+        elif marker in _SOF:
+            height, width = data[at + 5:at + 7], data[at + 7:at + 9]
+            return int.from_bytes(width, 'big'), int.from_bytes(height, 'big')
+        else:
+            at += 2 + max(2, int.from_bytes(data[at + 2:at + 4], 'big'))
+    raise _bad('the JPEG is cut off before its size')
+
+
+def _check_end(data: bytes) -> None:
+    """Refuse a stream without its end marker: decoders fill what is missing with grey."""
+    end = b'IEND' if data.startswith(_PNG) else b'\xff\xd9'
+    if end not in data.rstrip(b'\0')[-64:]:
+        raise _bad(f'the compressed image is cut off after {len(data)} bytes', size=len(data))
+
+
+def _channels(encoding: str) -> int:
+    """Return the channel count of a supported encoding, or refuse with a hint."""
+    if encoding in CHANNELS:
+        return CHANNELS[encoding]
+    known = ', '.join(CHANNELS)
+    if encoding.startswith('bayer'):
+        hint = 'run image_proc\'s debayer node and use its image_color'
+    elif '16' in encoding or '32' in encoding:
+        hint = 'publish 8 bit colour (16UC1 and 32FC1 are for the depth topic)'
+    else:
+        hint = 'convert the image first'
+    raise _bad(f'image encoding {encoding!r} is not supported: {hint}; supported: {known}')
+
+
+def _bad(sentence: str, **numbers: float) -> BadMessage:
+    """Build the one kind of error this file raises."""
+    return BadMessage(Reason.BAD_IMAGE, sentence, **numbers)
