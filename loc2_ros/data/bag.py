@@ -29,7 +29,7 @@ from loc2_ros.data.mcap_scan import scan_mcap
 _SUFFIXES = ('.mcap', '.db3')
 # What rosbags lets through on damaged files, beside its own errors
 _READ_ERRORS = (AnyReaderError, ReaderError, OSError, sqlite3.Error, apsw.Error, struct.error,
-                ValueError, TypeError, KeyError, IndexError, EOFError)
+                ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError)
 
 
 class BagError(RuntimeError):
