@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from loc2_ros.core.values import Reason
 from loc2_ros.data.bad_message import BadMessage
+from loc2_ros.maps.guard import peek
 
 Pixels = NDArray[np.uint8]
 
@@ -24,9 +25,6 @@ MAX_PIXELS = 64_000_000
 CHANNELS = {'mono8': 1, 'bgr8': 3, 'rgb8': 3, 'bgra8': 4, 'rgba8': 4}
 _TO_RGB = {'mono8': cv2.COLOR_GRAY2RGB, 'bgr8': cv2.COLOR_BGR2RGB,
            'bgra8': cv2.COLOR_BGRA2RGB, 'rgba8': cv2.COLOR_RGBA2RGB}
-_PNG = b'\x89PNG\r\n\x1a\n'
-# Start-of-frame markers; C4, C8 and CC in that range are tables and extensions
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def check_raw_image(msg: Any) -> Pixels:
@@ -67,11 +65,7 @@ def decode_compressed(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
     :raises BadMessage: neither format, too large, cut off, or undecodable.
     """
     data = bytes(msg.data)
-    width, height = peek_size(data)
-    if width <= 0 or height <= 0 or width * height > max_pixels:
-        raise _bad(f'the image header claims {width}x{height} pixels; allowed are 1 to '
-                   f'{max_pixels}')
-    _check_end(data)
+    width, height = _check_header(data, max_pixels)
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8),
                            cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -82,49 +76,22 @@ def decode_compressed(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def peek_size(data: bytes) -> tuple[int, int]:
-    """
-    Return (width, height) from the header of a JPEG or PNG.
-
-    :raises BadMessage: neither, cut off before the size, or 16 bit.
-    """
-    if data.startswith(_PNG):
-        return _png_size(data)
-    if data.startswith(b'\xff\xd8'):
-        return _jpeg_size(data)
-    raise _bad('the compressed image is neither JPEG nor PNG'
-               + ('; it is empty' if not data else f'; it starts with {data[:4].hex()}'))
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    """Read width and height from the IHDR chunk."""
-    if len(data) < 26 or data[12:16] != b'IHDR':
-        raise _bad('the PNG is cut off before its size')
-    if data[24] == 16:
-        raise _bad('16 bit PNG is no camera image; publish 8 bit colour (16UC1 is for depth)')
-    return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walk the JPEG segments to the start of frame."""
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:                      # fill byte
-            at += 1
-        elif marker in _SOF:
-            height, width = data[at + 5:at + 7], data[at + 7:at + 9]
-            return int.from_bytes(width, 'big'), int.from_bytes(height, 'big')
-        else:
-            at += 2 + max(2, int.from_bytes(data[at + 2:at + 4], 'big'))
-    raise _bad('the JPEG is cut off before its size')
-
-
-def _check_end(data: bytes) -> None:
-    """Refuse a stream without its end marker: decoders fill what is missing with grey."""
-    end = b'IEND' if data.startswith(_PNG) else b'\xff\xd9'
-    if end not in data.rstrip(b'\0')[-64:]:
+def _check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Return (width, height) of a compressed image that is safe to decode."""
+    header = peek(data)
+    if header is None or header.format not in ('jpeg', 'png'):
+        what = f'its {len(data)} bytes start with {data[:4].hex()}' if data else 'it is empty'
+        raise _bad(f'the compressed image is neither JPEG nor PNG, or cut off: {what}')
+    width, height = header.width, header.height
+    if width <= 0 or height <= 0 or width * height > max_pixels:
+        raise _bad(f'the image header claims {width}x{height} pixels; allowed are 1 to '
+                   f'{max_pixels}')
+    # Decoders fill what is missing with grey, without an error
+    if not header.whole:
         raise _bad(f'the compressed image is cut off after {len(data)} bytes', size=len(data))
+    if header.format == 'png' and data[24] == 16:
+        raise _bad('16 bit PNG is no camera image; publish 8 bit colour (16UC1 is for depth)')
+    return width, height
 
 
 def _channels(encoding: str) -> int:

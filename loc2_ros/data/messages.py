@@ -18,11 +18,11 @@ import numpy as np
 
 from loc2_ros.core.values import Array, Camera, Reason
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.data.images import check_raw_image, decode_compressed, decode_raw, peek_size
+from loc2_ros.data.images import check_raw_image, decode_compressed, decode_raw
 
 __all__ = [
     'BadMessage', 'Heading', 'Position', 'camera_from_info', 'check_raw_image',
-    'decode_compressed', 'decode_raw', 'heading_from_imu', 'matrix_from_transform', 'peek_size',
+    'decode_compressed', 'decode_raw', 'heading_from_imu', 'matrix_from_transform',
     'position_from_fix', 'quaternion_from_rotation', 'rotation_from_quaternion', 'stamp_ns',
 ]
 

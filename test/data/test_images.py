@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from loc2_ros.core.values import Reason
-from loc2_ros.data.messages import (
-    BadMessage, check_raw_image, decode_compressed, decode_raw, peek_size)
+from loc2_ros.data.messages import BadMessage, check_raw_image, decode_compressed, decode_raw
 
 RGB = np.array([[[1, 2, 3], [40, 50, 60]], [[7, 8, 9], [100, 110, 120]]], np.uint8)     # 2 x 2
 
@@ -111,11 +110,6 @@ def test_a_png_is_decoded_exactly() -> None:
 def test_a_grey_jpeg_becomes_rgb() -> None:
     data = cv2.imencode('.jpg', scene()[..., 0])[1].tobytes()
     assert decode_compressed(Message(data=data)).shape == (64, 96, 3)
-
-
-@pytest.mark.parametrize('kind', ['.jpg', '.png'])
-def test_the_size_is_read_from_the_header(kind: str) -> None:
-    assert peek_size(encoded(kind)) == (96, 64)
 
 
 @pytest.mark.parametrize('kind', ['.jpg', '.png'])
