@@ -17,14 +17,13 @@ import struct
 from typing import Any
 
 import apsw
+from loc2_ros.data.mcap_scan import scan_mcap
 from rosbags.highlevel import AnyReader
 from rosbags.highlevel.anyreader import AnyReaderError
 from rosbags.interfaces import (
     Connection, ConnectionExtRosbag2, QosDurability, QosHistory, QosReliability)
 from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import get_typestore, Stores
-
-from loc2_ros.data.mcap_scan import scan_mcap
 
 _SUFFIXES = ('.mcap', '.db3')
 # What rosbags lets through on damaged files, beside its own errors

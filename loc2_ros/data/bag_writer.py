@@ -9,12 +9,11 @@ import shutil
 from types import TracebackType
 from typing import Any
 
+from loc2_ros.data.bag import TopicQos
 from rosbags.interfaces import (
     Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
-
-from loc2_ros.data.bag import TopicQos
 
 _STORE = get_typestore(Stores.ROS2_JAZZY)
 _FOREVER = QosTime(9223372036, 854775807)

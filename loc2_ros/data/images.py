@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from loc2_ros.core.values import Reason
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.maps.guard import peek
+import numpy as np
+from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
@@ -100,7 +99,7 @@ def _channels(encoding: str) -> int:
         return CHANNELS[encoding]
     known = ', '.join(CHANNELS)
     if encoding.startswith('bayer'):
-        hint = 'run image_proc\'s debayer node and use its image_color'
+        hint = 'run the debayer node of image_proc and use its image_color'
     elif '16' in encoding or '32' in encoding:
         hint = 'publish 8 bit colour (16UC1 and 32FC1 are for the depth topic)'
     else:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
-import numpy as np
-
 from loc2_ros.core.values import Array, Camera, Reason
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.images import check_raw_image, decode_compressed, decode_raw
+import numpy as np
 
 __all__ = [
     'BadMessage', 'Heading', 'Position', 'camera_from_info', 'check_raw_image',

@@ -7,12 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 import shutil
 
-import numpy as np
-import pytest
-
 from loc2_ros.data.bag import Bag, BagError, open_bag, TopicQos
 from loc2_ros.data.bag_writer import BagWriter, make, make_header
 from loc2_ros.data.messages import camera_from_info, decode_compressed, stamp_ns
+import numpy as np
+import pytest
 
 KITTI = Path(__file__).parents[2].parent / 'shared' / 'data' / 'kitti_0013' / 'mcap'
 STRING = 'std_msgs/msg/String'

@@ -9,11 +9,10 @@ from types import SimpleNamespace as Message
 from typing import Any
 
 import cv2
-import numpy as np
-import pytest
-
 from loc2_ros.core.values import Reason
 from loc2_ros.data.messages import BadMessage, check_raw_image, decode_compressed, decode_raw
+import numpy as np
+import pytest
 
 RGB = np.array([[[1, 2, 3], [40, 50, 60]], [[7, 8, 9], [100, 110, 120]]], np.uint8)     # 2 x 2
 

@@ -8,11 +8,10 @@ import math
 from types import SimpleNamespace as Message
 from typing import Any
 
-import numpy as np
-import pytest
-
 from loc2_ros.core.values import Reason
 from loc2_ros.data import messages
+import numpy as np
+import pytest
 
 NAN = float('nan')
 
