@@ -123,7 +123,7 @@ def draw_samples(weight: Tensor, hypotheses: int, sample: int,
                                     -1))
     drawn: list[Tensor] = []
     for number in numbers:
-        gone = torch.stack(drawn).sort(0).values if drawn else []
+        gone = list(torch.stack(drawn).sort(0).values) if drawn else []
         left = edges[-1] - sum(weight.double()[i] for i in gone)
         point = number * left
         for i in gone:  # in ascending order: step over what is cut out
