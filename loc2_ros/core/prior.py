@@ -1,0 +1,174 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where the vehicle probably was when an image was taken, from position and heading messages.
+
+The buffer is filled by the node's callbacks and asked by its worker; a lock keeps them apart.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+import math
+from threading import Lock
+
+from loc2_ros.core.values import Array, Prior, Reason, Rejection, wrap_pi
+import numpy as np
+
+_NS = 1e-9
+# Before two messages have shown how fast things change: a car in town
+_DEFAULT_SPEED_MPS = 15.0
+_DEFAULT_TURN_RADPS = 0.3
+
+
+class _Track:
+    """Measurements of one quantity in order of their stamps."""
+
+    def __init__(self) -> None:
+        self.stamps: list[int] = []
+        self.values: list[Array] = []
+        self.sigmas: list[float] = []
+
+    def insert(self, stamp_ns: int, value: Array, sigma: float, oldest_ns: int) -> None:
+        """Insert in order, replacing an equal stamp, and drop what is too old."""
+        i = bisect_left(self.stamps, stamp_ns)
+        replaced = slice(i, i + (i < len(self.stamps) and self.stamps[i] == stamp_ns))
+        self.stamps[replaced], self.values[replaced] = [stamp_ns], [value]
+        self.sigmas[replaced] = [sigma]
+        drop = bisect_left(self.stamps, oldest_ns)
+        del self.stamps[:drop], self.values[:drop], self.sigmas[:drop]
+
+    def neighbours(self, stamp_ns: int) -> tuple[int, int]:
+        """Return the indices before and after; at the ends, the two nearest on that side."""
+        after = bisect_left(self.stamps, stamp_ns)
+        if after < len(self.stamps) and self.stamps[after] == stamp_ns:
+            return after, after
+        after = min(max(after, 1), len(self.stamps) - 1)
+        return max(after - 1, 0), after
+
+    def age_s(self, stamp_ns: int) -> float:
+        """Return the distance in time to the nearest measurement."""
+        return min(abs(self.stamps[i] - stamp_ns) for i in self.neighbours(stamp_ns)) * _NS
+
+
+class PriorBuffer:
+    """
+    Positions and headings of the last seconds, interpolated at an image's stamp.
+
+    :param max_age_s: the nearest measurement may be this far from the image in time.
+    :param max_jump_m: two neighbours may be this much further apart than the speed explains.
+    :param history_s: measurements older than this, seen from the newest, are forgotten.
+    """
+
+    def __init__(self, max_age_s: float = 2.0, max_jump_m: float = 30.0,
+                 history_s: float = 30.0) -> None:
+        self.max_age_s = max_age_s
+        self.max_jump_m = max_jump_m
+        self.history_s = history_s
+        self._lock = Lock()
+        self._position, self._heading = _Track(), _Track()
+
+    def add_position(self, stamp_ns: int, xy_map_m: Array, sigma_m: float) -> None:
+        """Take a position of base_link in the map, metres; (2,) and one sigma per axis."""
+        xy = np.asarray(xy_map_m, dtype=np.float64)
+        if xy.shape != (2,) or not np.all(np.isfinite(xy)) or not _positive(sigma_m):
+            raise ValueError(f'a position needs finite x, y and a deviation, got {xy}, {sigma_m}')
+        with self._lock:
+            self._add(self._position, stamp_ns, xy, sigma_m)
+
+    def add_heading(self, stamp_ns: int, yaw_map_rad: float, sigma_rad: float) -> None:
+        """Take a heading of base_link in the map, counter-clockwise from map x."""
+        if not math.isfinite(yaw_map_rad) or not _positive(sigma_rad):
+            raise ValueError(f'a heading needs to be finite, got {yaw_map_rad}, {sigma_rad}')
+        with self._lock:
+            self._add(self._heading, stamp_ns, np.array([wrap_pi(yaw_map_rad)]), sigma_rad)
+
+    def clear(self) -> None:
+        """Forget everything, as after a jump of the clock."""
+        with self._lock:
+            self._position, self._heading = _Track(), _Track()
+
+    def reaches(self, stamp_ns: int) -> bool:
+        """Tell whether every known source has a measurement at or after the stamp."""
+        with self._lock:
+            position, heading = self._position.stamps, self._heading.stamps
+            return bool(position) and position[-1] >= stamp_ns and (
+                not heading or heading[-1] >= stamp_ns)
+
+    def at(self, stamp_ns: int) -> Prior | Rejection:
+        """
+        Return the prior at the stamp of an image, or why there is none.
+
+        Between two measurements it is interpolated, outside it is held with a deviation grown
+        by what the vehicle may have done since. A stale heading counts as none.
+        """
+        with self._lock:
+            track = self._position
+            if not track.stamps:
+                return Rejection(stamp_ns, Reason.NO_PRIOR)
+            age = track.age_s(stamp_ns)
+            if age > self.max_age_s:
+                return Rejection(stamp_ns, Reason.PRIOR_STALE,
+                                 {'age_s': age, 'max_age_s': self.max_age_s})
+            jump = _excess(track, *track.neighbours(stamp_ns))
+            if jump > self.max_jump_m:
+                return Rejection(stamp_ns, Reason.PRIOR_JUMP,
+                                 {'jump_m': jump, 'max_jump_m': self.max_jump_m})
+            xy, sigma = _interpolate(track, stamp_ns, _DEFAULT_SPEED_MPS)
+            yaw = self._yaw_at(stamp_ns)
+            return Prior(stamp_ns, xy, yaw and yaw[0], sigma, yaw and yaw[1], age)
+
+    def _yaw_at(self, stamp_ns: int) -> tuple[float, float] | None:
+        track = self._heading
+        if not track.stamps or track.age_s(stamp_ns) > self.max_age_s:
+            return None
+        yaw, sigma = _interpolate(track, stamp_ns, _DEFAULT_TURN_RADPS, circle=True)
+        return wrap_pi(float(yaw[0])), sigma
+
+    def _add(self, track: _Track, stamp_ns: int, value: Array, sigma: float) -> None:
+        if track.stamps and (track.stamps[-1] - stamp_ns) * _NS > self.max_age_s:
+            # A bag that starts over, or the clock was set: the old time is another world
+            self._position, self._heading = _Track(), _Track()
+            track = self._position if len(value) == 2 else self._heading
+        newest = max(track.stamps[-1] if track.stamps else stamp_ns, stamp_ns)
+        track.insert(stamp_ns, value, sigma, newest - int(self.history_s / _NS))
+
+
+def _positive(sigma: float) -> bool:
+    return math.isfinite(sigma) and sigma > 0.0
+
+
+def _difference(track: _Track, i: int, j: int, circle: bool = False) -> Array:
+    step = track.values[j] - track.values[i]
+    return np.array([wrap_pi(float(step[0]))]) if circle else step
+
+
+def _rate(track: _Track, i: int, default: float, circle: bool = False) -> float:
+    """Return the median rate of change of the ten steps around step i, itself left out."""
+    near = (k for k in range(max(i - 5, 0), min(i + 6, len(track.stamps) - 1)) if k != i)
+    rates = [float(np.linalg.norm(_difference(track, k, k + 1, circle)))
+             / ((track.stamps[k + 1] - track.stamps[k]) * _NS) for k in near]
+    return float(np.median(rates)) if rates else default
+
+
+def _excess(track: _Track, i: int, j: int) -> float:
+    """Return how much further two neighbours are apart than the speed explains, metres."""
+    gap_s = (track.stamps[j] - track.stamps[i]) * _NS
+    reach = _rate(track, i, _DEFAULT_SPEED_MPS) * gap_s
+    return float(np.linalg.norm(_difference(track, i, j))) - reach
+
+
+def _interpolate(track: _Track, stamp_ns: int, default_rate: float,
+                 circle: bool = False) -> tuple[Array, float]:
+    """Return value and deviation at the stamp: interpolated inside, held outside."""
+    i, j = track.neighbours(stamp_ns)
+    before, after = track.stamps[i], track.stamps[j]
+    if before < stamp_ns < after:
+        share = (stamp_ns - before) / (after - before)
+        value = track.values[i] + share * _difference(track, i, j, circle)
+        return value, (1.0 - share) * track.sigmas[i] + share * track.sigmas[j]
+    nearest = i if abs(stamp_ns - before) <= abs(stamp_ns - after) else j
+    gap_s = abs(stamp_ns - track.stamps[nearest]) * _NS
+    # Outside, no step is under suspicion: j is the end of the track or its second element
+    rate = _rate(track, j, default_rate, circle) if gap_s > 0.0 else 0.0
+    return track.values[nearest], math.hypot(track.sigmas[nearest], rate * gap_s)
