@@ -1,0 +1,187 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+A drive as a recording: what a vehicle with camera, GNSS and IMU would have written.
+
+Give ``write_drive`` a ``DriveFrames``; its fields are
+
+- ``stamps_ns``   (N,) int64, exposure times, rising
+- ``map_T_base``  (N, 3) float64, base_link in the local frame: x_m, y_m, yaw_rad
+- ``speed_mps``   (N,) float64, forward speed
+- ``images``      N arrays (H, W, 3) uint8 RGB; any iterable, so they may be rendered one by one
+- ``camera``      the pinhole that took them
+- ``base_T_camera`` (4, 4), camera (optical axes) in base_link
+- ``datum``       the LocalFrame the poses are in
+- ``seed``        of the sensor errors
+
+The recording has KITTI's names (kitti2bag), with what those lack: covariances, a latched
+tf_static from base_link on, the truth on ``/ground_truth/odom``, the datum on
+``/local_xy_origin``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+import math
+from pathlib import Path
+
+import cv2
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.values import Array, Camera
+from loc2_ros.data.bag import TopicQos
+from loc2_ros.data.bag_writer import BagWriter
+from loc2_ros.synthetic import drive_messages as build
+from loc2_ros.synthetic.gnss import heading_errors, MAX_HEADING_ERROR_RAD, position_errors
+from loc2_ros.synthetic.trajectory import Trajectory
+import numpy as np
+from numpy.typing import NDArray
+
+CAMERA = '/kitti/camera_color_left'
+IMAGE, INFO = f'{CAMERA}/image_raw/compressed', f'{CAMERA}/camera_info'
+FIX, VEL, IMU = '/kitti/oxts/gps/fix', '/kitti/oxts/gps/vel', '/kitti/oxts/imu'
+TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
+FIX_PERIOD_NS, IMU_PERIOD_NS = 100_000_000, 20_000_000
+MARGIN_NS = 300_000_000     # the sensors run a little longer than the camera
+JPEG_QUALITY = 95
+_LATCHED = TopicQos(reliable=True, latched=True, depth=1)
+_TOPICS = {
+    IMAGE: ('sensor_msgs/msg/CompressedImage', TopicQos(depth=5)),
+    INFO: ('sensor_msgs/msg/CameraInfo', TopicQos(depth=5)),
+    FIX: ('sensor_msgs/msg/NavSatFix', TopicQos()),
+    VEL: ('geometry_msgs/msg/TwistStamped', TopicQos()),
+    IMU: ('sensor_msgs/msg/Imu', TopicQos(depth=50)),
+    TRUTH: ('nav_msgs/msg/Odometry', TopicQos(depth=50)),
+    TF_STATIC: ('tf2_msgs/msg/TFMessage', _LATCHED),
+    ORIGIN: ('geometry_msgs/msg/PoseStamped', _LATCHED),
+}
+
+
+def _kitti_imu() -> Array:
+    """Return where KITTI's IMU sits in base_link."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = (-1.405, 0.32, 0.93)
+    return matrix
+
+
+@dataclass(frozen=True)
+class DriveFrames:
+    """A drive as its images and true poses; see the top of this file."""
+
+    stamps_ns: NDArray[np.int64]
+    map_T_base: Array
+    speed_mps: Array
+    images: Iterable[NDArray[np.uint8]]
+    camera: Camera
+    base_T_camera: Array
+    datum: LocalFrame
+    seed: int
+    base_T_imu: Array = field(default_factory=_kitti_imu)
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Return the motion between the frames."""
+        return Trajectory(self.stamps_ns, self.map_T_base, self.speed_mps)
+
+
+def write_drive(frames: DriveFrames, path: str | Path) -> Path:
+    """
+    Write a drive as ``path`` (.mcap).
+
+    :returns: the path.
+    :raises ValueError: an image has another size than the camera, or their number is wrong.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with BagWriter(path) as bag:
+        for name, (msgtype, qos) in _TOPICS.items():
+            bag.add_topic(name, msgtype, qos)
+        begin = int(frames.stamps_ns[0]) - MARGIN_NS
+        bag.write(TF_STATIC, begin, build.static_transforms(
+            begin, frames.base_T_imu, np.linalg.inv(frames.base_T_imu) @ frames.base_T_camera))
+        bag.write(ORIGIN, begin, build.origin(begin, frames.datum))
+        _write_gnss(bag, frames)
+        _write_inertial(bag, frames)
+        _write_images(bag, frames)
+    return path
+
+
+def fix_stamps(frames: DriveFrames) -> NDArray[np.int64]:
+    """Return the stamps of the GNSS: 10 Hz, a few milliseconds off the camera's."""
+    return _stamps(frames, FIX_PERIOD_NS, np.random.default_rng([11, frames.seed]))
+
+
+def _stamps(frames: DriveFrames, period_ns: int,
+            rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return jittered stamps of a sensor from before the first image to after the last."""
+    begin = int(frames.stamps_ns[0]) - MARGIN_NS + int(rng.integers(2_000_000, 10_000_000))
+    regular = np.arange(begin, int(frames.stamps_ns[-1]) + MARGIN_NS, period_ns, dtype=np.int64)
+    return regular + rng.integers(0, 1_000_000, len(regular))
+
+
+def _write_gnss(bag: BagWriter, frames: DriveFrames) -> None:
+    """Write fix and vel: base_link's motion seen at the IMU, with the error of the town."""
+    stamps = fix_stamps(frames)
+    poses, speeds, rates = frames.trajectory.at(stamps)
+    errors = position_errors(_seconds(stamps), np.random.default_rng([12, frames.seed]))
+    # An honest receiver: the root mean square per axis of what it gets wrong
+    sigma = math.sqrt(float(np.mean(errors ** 2)))
+    lever = frames.base_T_imu[:2, 3]
+    lat, lon = frames.datum.inverse(_carried(poses, lever) + errors)
+    height = frames.datum.height_m + float(frames.base_T_imu[2, 3])
+    for i, stamp in enumerate(stamps.tolist()):
+        bag.write(FIX, stamp, build.fix(stamp, float(lat[i]), float(lon[i]), height, sigma))
+        bag.write(VEL, stamp, build.twist(stamp, float(speeds[i]), float(rates[i]), lever,
+                                          frames.base_T_imu[:3, :3]))
+
+
+def _write_inertial(bag: BagWriter, frames: DriveFrames) -> None:
+    """Write imu, with the heading error, and the truth at the same stamps."""
+    stamps = _stamps(frames, IMU_PERIOD_NS, np.random.default_rng([13, frames.seed]))
+    poses, speeds, rates = frames.trajectory.at(stamps)
+    errors = heading_errors(_seconds(stamps), np.random.default_rng([14, frames.seed]))
+    # The map's north is true north only at the datum
+    yaws = poses[:, 2] - frames.datum.convergence_rad(poses[:, :2]) + errors
+    sigma = MAX_HEADING_ERROR_RAD / math.sqrt(3.0)      # of a uniform distribution
+    acceleration = np.gradient(speeds, _seconds(stamps))
+    for i, stamp in enumerate(stamps.tolist()):
+        bag.write(IMU, stamp, build.imu(stamp, float(yaws[i]), sigma, float(rates[i]),
+                                        (float(acceleration[i]), float(speeds[i] * rates[i])),
+                                        frames.base_T_imu[:3, :3]))
+        bag.write(TRUTH, stamp, build.odometry(stamp, poses[i], float(speeds[i]),
+                                               float(rates[i])))
+
+
+def _write_images(bag: BagWriter, frames: DriveFrames) -> None:
+    """Write every image with its camera_info and the truth at exactly its stamp."""
+    size, count = (frames.camera.height, frames.camera.width, 3), 0
+    _, speeds, rates = frames.trajectory.at(frames.stamps_ns)
+    for count, rgb in enumerate(frames.images, start=1):
+        if count > len(frames.stamps_ns) or rgb.shape != size or rgb.dtype != np.uint8:
+            raise ValueError(f'image {count} of {len(frames.stamps_ns)} is {rgb.shape} {rgb.dtype}'
+                             f', the camera says {size} uint8')
+        stamp, i = int(frames.stamps_ns[count - 1]), count - 1
+        bag.write(INFO, stamp, build.camera_info(stamp, frames.camera))
+        bag.write(IMAGE, stamp, build.jpeg(stamp, _encode(rgb)))
+        bag.write(TRUTH, stamp, build.odometry(stamp, frames.map_T_base[i], float(speeds[i]),
+                                               float(rates[i])))
+    if count != len(frames.stamps_ns):
+        raise ValueError(f'{len(frames.stamps_ns)} stamps but {count} images')
+
+
+def _encode(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Compress as a camera driver would."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return np.asarray(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
+
+
+def _carried(poses: Array, lever_m: Array) -> Array:
+    """Return the map position (N, 2) of a point fixed in base_link."""
+    c, s = np.cos(poses[:, 2]), np.sin(poses[:, 2])
+    offset = np.stack([c * lever_m[0] - s * lever_m[1], s * lever_m[0] + c * lever_m[1]], -1)
+    return np.asarray(poses[:, :2] + offset)
+
+
+def _seconds(stamps_ns: NDArray[np.int64]) -> Array:
+    """Return seconds since the first stamp."""
+    return np.asarray((stamps_ns - stamps_ns[0]) * 1e-9)
