@@ -1,0 +1,217 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where the depth of the ground tokens comes from, behind one interface.
+
+Every source answers with planar depth per token, so the lift does not care which one it was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+from typing import Generic, Protocol, TypeVar
+
+from loc2_ros.core.camera import Mount, project, token_rays
+from loc2_ros.core.lift import flat_ground_depth
+from loc2_ros.core.values import Array, Camera, Image
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+Depth = NDArray[np.float32]
+
+# Samples per token cell and axis of a depth image; odd, so that one is the centre
+_SAMPLES = 5
+# A scan point this much deeper than its cell's nearest belongs to something behind
+_BEHIND = 1.3
+
+
+class DepthSource(Protocol):
+    """
+    Planar depth for the tokens of an image.
+
+    ``from_model`` tells that the network's own head is to be used instead of ``tokens``.
+    """
+
+    from_model: bool
+
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+        """
+        Return the depth of each token at the image's stamp.
+
+        :param grid_hw: rows and columns of the token grid laid over the image.
+        :returns: (h * w,) float32 along the optical axis, metres, row-major; NaN where it is
+            unknown. None when the source has nothing for this stamp.
+        """
+
+
+class ModelDepth:
+    """The network's own depth head."""
+
+    from_model = True
+
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+        """Return None: the network knows."""
+        return None
+
+
+class FlatGround:
+    """
+    Depth of flat ground under a camera of known height; NaN above the horizon.
+
+    :param camera_height_m: above the ground, positive.
+    :param camera_pitch_rad: pitch the mount does not know of, positive nose down.
+    """
+
+    from_model = False
+
+    def __init__(self, camera_height_m: float, camera_pitch_rad: float = 0.0) -> None:
+        if not camera_height_m > 0.0:
+            raise ValueError(f'flat ground needs a camera above it, got {camera_height_m} m; '
+                             'set depth.camera_height')
+        self.camera_height_m = camera_height_m
+        self.camera_pitch_rad = camera_pitch_rad
+
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+        """Return where the token rays meet the ground; see `DepthSource`."""
+        rays = torch.from_numpy(token_rays(image.camera, grid_hw))
+        depth = flat_ground_depth(rays, torch.from_numpy(mount.level_R_camera),
+                                  self.camera_height_m, self.camera_pitch_rad)
+        return depth.numpy().astype(np.float32)
+
+
+_Frame = TypeVar('_Frame')
+
+
+class _Recent(Generic[_Frame]):
+    """The last few frames by stamp; filled by callbacks, asked by the worker."""
+
+    def __init__(self, max_offset_s: float, length: int) -> None:
+        self.max_offset_ns = int(max_offset_s * 1e9)
+        self._frames: deque[tuple[int, _Frame]] = deque(maxlen=length)
+        self._lock = Lock()
+
+    def add(self, stamp_ns: int, frame: _Frame) -> None:
+        with self._lock:
+            self._frames.append((stamp_ns, frame))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._frames.clear()
+
+    def at(self, stamp_ns: int) -> _Frame | None:
+        """Return the frame nearest in time, the newer of two, or None if it is too far."""
+        with self._lock:
+            frames = list(reversed(self._frames))
+        if not frames:
+            return None
+        stamp, frame = min(frames, key=lambda item: abs(item[0] - stamp_ns))
+        return frame if abs(stamp - stamp_ns) <= self.max_offset_ns else None
+
+
+class DepthImages:
+    """
+    Depth images registered to the camera, of any resolution.
+
+    :param max_offset_s: how far the stamps of image and depth may be apart.
+    """
+
+    from_model = False
+
+    def __init__(self, max_offset_s: float = 0.05, length: int = 10) -> None:
+        self._recent: _Recent[Depth] = _Recent(max_offset_s, length)
+
+    def add(self, stamp_ns: int, depth_m: NDArray[np.floating]) -> None:
+        """Take a depth image (H, W) in metres; zero, negative and NaN mean unknown."""
+        if depth_m.ndim != 2 or depth_m.size == 0:
+            raise ValueError(f'a depth image has two axes, got shape {depth_m.shape}')
+        self._recent.add(stamp_ns, np.asarray(depth_m, dtype=np.float32))
+
+    def clear(self) -> None:
+        """Forget everything, as after a jump of the clock."""
+        self._recent.clear()
+
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+        """Return the median of each cell's known samples; see `DepthSource`."""
+        depth = self._recent.at(image.stamp_ns)
+        return None if depth is None else cell_medians(depth, grid_hw)
+
+
+class LidarDepth:
+    """
+    Scans, given in the camera's optical axes.
+
+    :param max_offset_s: how far the stamps of image and scan may be apart.
+    """
+
+    from_model = False
+
+    def __init__(self, max_offset_s: float = 0.06, length: int = 5) -> None:
+        self._recent: _Recent[Array] = _Recent(max_offset_s, length)
+
+    def add(self, stamp_ns: int, points_camera: NDArray[np.floating]) -> None:
+        """Take a scan (N, 3) in optical axes, metres; non-finite points are dropped."""
+        points = np.asarray(points_camera, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f'a scan has rows of x, y, z, got shape {points.shape}')
+        self._recent.add(stamp_ns, points[np.isfinite(points).all(axis=1)])
+
+    def clear(self) -> None:
+        """Forget everything, as after a jump of the clock."""
+        self._recent.clear()
+
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+        """Return the depth of one scan point per cell; see `DepthSource`."""
+        points = self._recent.at(image.stamp_ns)
+        return None if points is None else scan_depth(points, image.camera, grid_hw)
+
+
+def cell_medians(depth_m: Depth, grid_hw: tuple[int, int]) -> Depth:
+    """
+    Reduce a depth image (H, W) to one depth per cell of a grid, NaN where none is known.
+
+    :returns: (h * w,) float32, row-major.
+    """
+    h, w = grid_hw
+    row, column = (np.minimum(((np.arange(n * _SAMPLES) + 0.5) * size / (n * _SAMPLES)), size - 1)
+                   .astype(np.int64) for n, size in zip(grid_hw, depth_m.shape))
+    samples = depth_m[row[:, None], column[None, :]]
+    samples = np.where(np.isfinite(samples) & (samples > 0.0), samples, np.nan)
+    samples = samples.reshape(h, _SAMPLES, w, _SAMPLES).transpose(0, 2, 1, 3)
+    # By hand: nanmedian warns about cells that are empty, which is no news
+    samples = np.sort(samples.reshape(h * w, _SAMPLES ** 2), axis=1)  # NaN last
+    known = np.isfinite(samples).sum(axis=1)
+    cells = np.arange(h * w)
+    low, high = np.maximum(known - 1, 0) // 2, known // 2
+    high = np.minimum(high, np.maximum(known - 1, 0))
+    median: Depth = (0.5 * (samples[cells, low] + samples[cells, high])).astype(np.float32)
+    return median
+
+
+def scan_depth(points_camera: Array, camera: Camera, grid_hw: tuple[int, int]) -> Depth:
+    """
+    Reduce a scan to one depth per cell: of the point next to the cell's centre.
+
+    Points well behind the nearest of their cell are seen past its edge and left out. The
+    nearest itself would be biased: on the road it lies at the cell's lower edge.
+
+    :param points_camera: (N, 3) in optical axes, finite.
+    :returns: (h * w,) float32, row-major, NaN for empty cells.
+    """
+    h, w = grid_hw
+    uv, z = project(points_camera, camera)
+    column, row = (uv[:, 0] + 0.5) * w / camera.width, (uv[:, 1] + 0.5) * h / camera.height
+    with np.errstate(invalid='ignore'):
+        inside = (z > 0.0) & (column >= 0) & (column < w) & (row >= 0) & (row < h)
+    column, row, z = column[inside], row[inside], z[inside]
+    cell = row.astype(np.int64) * w + column.astype(np.int64)
+    nearest = np.full(h * w, np.inf)
+    np.minimum.at(nearest, cell, z)
+    off = np.hypot(column % 1.0 - 0.5, row % 1.0 - 0.5)
+    off[z > _BEHIND * nearest[cell]] = np.inf
+    order = np.lexsort((off, cell))
+    cells, first = np.unique(cell[order], return_index=True)
+    depth = np.full(h * w, np.nan, dtype=np.float32)
+    depth[cells] = z[order][first]
+    return depth
