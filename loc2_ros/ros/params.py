@@ -1,0 +1,274 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The parameter table of the node: declared, validated and documented from one place.
+
+It imports no ROS, so that the offline twin (``loc2 run --param name:=value``), the README test
+and the node read the same rows; ``ros/declare.py`` turns them into ROS parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import difflib
+import math
+from typing import Any, Mapping, Union
+
+Value = Union[bool, int, float, str, 'list[float]', None]
+
+_WORDS = {bool: 'true or false', int: 'an integer', float: 'a number with a decimal point',
+          str: 'text', list: 'a list of numbers with decimal points'}
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be used: one sentence with the remedy."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """
+    One parameter.
+
+    :param kind: bool, int, float, str, or list (of float).
+    :param default: None: not set until the user sets it.
+    :param unit: for people; '' where there is none.
+    :param low: smallest allowed value, of each element for a list.
+    :param choices: the only texts allowed.
+    :param lengths: the list lengths allowed.
+    :param read_only: fixed once the node has started.
+    """
+
+    name: str
+    kind: type
+    default: Value
+    unit: str
+    description: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+    read_only: bool = False
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is wrong with a value, as a sentence, or None."""
+        return (self._type_problem(value) or self._choice_problem(value)
+                or self._range_problem(value))
+
+    def range_text(self) -> str:
+        """Return the allowed values for people."""
+        if self.choices:
+            return ', '.join(repr(c) for c in self.choices)
+        if math.isinf(self.low) and math.isinf(self.high):
+            return ''
+        return f'{self.low:g} to {self.high:g}'
+
+    def _type_problem(self, value: Any) -> str | None:
+        if value is None and self.default is None:
+            return None
+        if self.kind is float and type(value) is int:
+            return f'parameter {self.name} is a double: write {float(value)}, not {value}'
+        if self.kind is list:
+            return self._list_problem(value)
+        if type(value) is not self.kind:
+            return f'parameter {self.name} must be {_WORDS[self.kind]}, got {value!r}'
+        return None
+
+    def _list_problem(self, value: Any) -> str | None:
+        if isinstance(value, (str, bytes)) or not hasattr(value, '__len__'):
+            return f'parameter {self.name} must be {_WORDS[list]}, got {value!r}'
+        if any(type(v) is int for v in value):
+            wanted = [float(v) for v in value]
+            return f'parameter {self.name} holds doubles: write {wanted}, not {list(value)}'
+        if not all(type(v) is float for v in value):
+            return f'parameter {self.name} must be {_WORDS[list]}, got {list(value)!r}'
+        if self.lengths and len(value) not in self.lengths:
+            wanted_text = ' or '.join(str(n) for n in self.lengths)
+            return (f'parameter {self.name} needs {wanted_text} numbers ({self.unit}), '
+                    f'got {len(value)}')
+        return None
+
+    def _choice_problem(self, value: Any) -> str | None:
+        if not self.choices or value in self.choices:
+            return None
+        return (f'parameter {self.name} must be one of {self.range_text()}, got {value!r}'
+                + _nearest(str(value), self.choices))
+
+    def _range_problem(self, value: Any) -> str | None:
+        if self.kind not in (int, float, list) or value is None:
+            return None
+        for number in value if self.kind is list else [value]:
+            if not (math.isfinite(number) and self.low <= number <= self.high):
+                unit = f' {self.unit}' if self.unit else ''
+                return (f'parameter {self.name} must lie in {self.range_text() or "the reals"}'
+                        f'{unit}, got {number:g}')
+        return None
+
+
+def _row(name: str, default: Any, unit: str, description: str, **more: Any) -> Param:
+    """Make a row whose kind is that of its default."""
+    kind = more.pop('kind', list if isinstance(default, list) else type(default))
+    return Param(name, kind, default, unit, description, **more)
+
+
+_R = {'read_only': True}
+
+PARAMS: tuple[Param, ...] = (
+    _row('autostart', True, '', 'Configure and activate without a lifecycle manager.', **_R),
+    _row('checkpoint', 'mini', '', 'The model: a built-in name or a model folder.', **_R),
+    _row('device', 'auto', '', 'Where the network runs; auto: CUDA if there is one.',
+         choices=('auto', 'cpu', 'cuda'), **_R),
+    _row('precision', 'auto', '', 'Number format of the network; auto: what the device does best.',
+         choices=('auto', 'fp32', 'fp16', 'bf16'), **_R),
+    _row('depth.source', 'model', '',
+         'Depth of image points: the model, topic depth, topic points, or flat ground.',
+         choices=('model', 'image', 'lidar', 'flat'), **_R),
+    _row('depth.camera_height', 1.65, 'm', 'Camera above the ground; flat ground only.',
+         low=0.1, high=20.0, **_R),
+    _row('depth.camera_pitch', 0.0, 'rad',
+         'Camera pitch, positive looking down; flat ground only.', low=-0.8, high=0.8, **_R),
+    _row('image_transport', 'raw', '', 'Image on image_rect, or JPEG/PNG on image_rect/compressed.',
+         choices=('raw', 'compressed'), **_R),
+    _row('image_reliability', 'auto', '', 'QoS of the image; auto follows the publisher.',
+         choices=('auto', 'reliable', 'best_effort'), **_R),
+    _row('map_frame', 'map', '', 'Frame of the poses: ENU tangent plane at the datum.', **_R),
+    _row('odom_frame', 'odom', '',
+         'Frame of the odometry; empty: none, the node sends map -> base_link.', **_R),
+    _row('base_frame', 'base_link', '', 'Frame of the vehicle.', **_R),
+    _row('camera_frame', '', '',
+         'Optical frame of the camera; empty: the frame in the image header.', **_R),
+    _row('static_tf.child_frame', '', '',
+         'A frame for which the node sends base_frame -> child if nobody else has; empty: none.',
+         **_R),
+    _row('static_tf.pose', [0.0] * 6, 'm, rad',
+         'x, y, z, roll, pitch, yaw of static_tf.child_frame in base_frame.',
+         low=-1000.0, high=1000.0, lengths=(6,), **_R),
+    _row('map.path', '', '', 'The aerial map: MBTiles file or folder of tiles. Required.', **_R),
+    _row('map.datum', None, 'deg, deg, m',
+         'Latitude, longitude, height of the map origin; unset: local_xy_origin, else first fix.',
+         kind=list, low=-20000.0, high=20000.0, lengths=(3,), **_R),
+    _row('map.crop_size', 0.0, 'm', 'Side of the aerial crop; 0: the model\'s.',
+         low=0.0, high=500.0, **_R),
+    _row('map.resolution', 0.0, 'm/px', 'Pixel size of the aerial crop; 0: the model\'s.',
+         low=0.0, high=5.0, **_R),
+    _row('map.offset', [0.0, 0.0], 'm',
+         'East and north: where the imagery shows a point minus where it is.',
+         low=-100.0, high=100.0, lengths=(2,), **_R),
+    _row('map.cache_mb', 64.0, 'MB', 'Memory for decoded tiles.', low=1.0, high=8192.0, **_R),
+    _row('map.min_valid_fraction', 0.8, '', 'Share of the crop that the map must cover.',
+         low=0.0, high=1.0, **_R),
+    _row('prior.max_age', 2.0, 's', 'Reject a prior older than this at the image stamp.',
+         low=0.0, high=60.0),
+    _row('prior.max_jump', 30.0, 'm',
+         'Reject neighbouring priors further apart than speed explains by this much.',
+         low=0.1, high=10000.0),
+    _row('prior.wait', 0.1, 's', 'How long to wait for a prior at or after the image stamp.',
+         low=0.0, high=2.0),
+    _row('prior.heading', 'imu', '', 'Source of the heading prior.', choices=('imu', 'none')),
+    _row('prior.heading_offset', 0.0, 'deg', 'Added to an IMU heading that is not ENU.',
+         low=-360.0, high=360.0),
+    _row('prior.position_stddev', 10.0, 'm', 'Taken when a fix gives no covariance.',
+         low=0.01, high=1000.0),
+    _row('prior.heading_stddev', 10.0, 'deg', 'Taken when an IMU gives no covariance.',
+         low=0.01, high=180.0),
+    _row('max_rate', 0.0, 'Hz', 'Use at most this many images per second; 0: all.',
+         low=0.0, high=1000.0),
+    _row('max_image_age', 2.0, 's', 'Reject an image older than this on arrival; 0: never.',
+         low=0.0, high=3600.0),
+    _row('ransac.threshold', 0.0, 'm', 'Distance up to which a match is an inlier; 0: the model\'s.',
+         low=0.0, high=50.0, **_R),
+    _row('ransac.iterations', 0, '', 'Number of hypotheses; 0: the model\'s.',
+         low=0, high=100000, **_R),
+    _row('ransac.seed', 0, '', 'Same seed, same result.', low=0, high=2 ** 31 - 1, **_R),
+    _row('gate.min_inliers', 0, '', 'Fewest inliers of a fix; 0: tuned with the model.',
+         low=0, high=100000, **_R),
+    _row('gate.min_score', 0.0, '', 'Lowest score of a fix; 0: tuned with the model.',
+         low=0.0, high=1.0, **_R),
+    _row('gate.max_prior_distance', 50.0, 'm', 'Reject a fix further away from its prior.',
+         low=0.1, high=10000.0, **_R),
+    _row('gate.max_consecutive', 5, '', 'Rejections in a row before diagnostics say ERROR.',
+         low=1, high=100000),
+    _row('covariance.floor', None, 'm, m, rad',
+         'Smallest standard deviations; unset: calibrated with the model.',
+         kind=list, low=0.0, high=100.0, lengths=(3,), **_R),
+    _row('covariance.ceiling', [30.0, 30.0, 1.6], 'm, m, rad',
+         'A fix less certain than this is rejected.', low=0.001, high=1000.0, lengths=(3,), **_R),
+    _row('covariance.scale', 1.0, '', 'Factor on the covariance.', low=0.01, high=100.0, **_R),
+    _row('publish_tf', True, '', 'Send map -> odom, or map -> base_link without odometry.'),
+    _row('tf.rate', 20.0, 'Hz', 'How often map -> odom is sent again.',
+         low=0.1, high=1000.0, **_R),
+    _row('tf.tolerance', 0.1, 's', 'map -> odom is stamped this far ahead.', low=0.0, high=10.0),
+    _row('tf.max_age', 5.0, 's', 'Stop sending map -> odom this long after the last fix.',
+         low=0.1, high=3600.0),
+    _row('tf.lookup_timeout', 0.1, 's', 'How long the worker waits for a transform.',
+         low=0.0, high=5.0),
+    _row('diagnostics.period', 1.0, 's', 'Time between two diagnostics messages.',
+         low=0.1, high=60.0, **_R),
+)
+
+BY_NAME: Mapping[str, Param] = {param.name: param for param in PARAMS}
+
+
+def defaults() -> dict[str, Any]:
+    """Return every parameter's default, by name."""
+    return {p.name: list(p.default) if isinstance(p.default, list) else p.default for p in PARAMS}
+
+
+def check(name: str, value: Any) -> None:
+    """
+    Check one parameter.
+
+    :raises ParameterError: unknown name (with close matches), wrong type, out of range.
+    """
+    if name not in BY_NAME:
+        raise ParameterError(unknown(name))
+    problem = BY_NAME[name].problem(value)
+    if problem:
+        raise ParameterError(problem)
+
+
+def unknown(name: str) -> str:
+    """Return the sentence for a name that is no parameter."""
+    return f'there is no parameter {name!r}' + _nearest(name, tuple(BY_NAME))
+
+
+def parse(text: str) -> tuple[str, Any]:
+    """
+    Read ``name:=value`` as given on a command line, and check it.
+
+    :raises ParameterError: not of that form, or ``check`` refuses it.
+    """
+    name, separator, value_text = text.partition(':=')
+    name = name.strip()
+    if not separator or not name:
+        raise ParameterError(f'write a parameter as name:=value, not {text!r}')
+    if name not in BY_NAME:
+        raise ParameterError(unknown(name))
+    value = _read(value_text.strip(), BY_NAME[name].kind)
+    check(name, value)
+    return name, value
+
+
+def _read(text: str, kind: type) -> Any:
+    """Read a value as YAML would, so that 30 and 30.0 stay different."""
+    if kind is str:
+        return text.strip('"\'')
+    if kind is list:
+        return [_read(part.strip(), float) for part in text.strip('[]').split(',') if part.strip()]
+    if text in ('true', 'True', 'false', 'False'):
+        return text in ('true', 'True')
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    """Return '; did you mean ...?' for the closest known names, or ''."""
+    # The last part of a dotted name is what people remember
+    tails = {k.split('.')[-1]: k for k in known}
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close += [tails[t] for t in difflib.get_close_matches(name.split('.')[-1], tails, 2, 0.7)]
+    names = list(dict.fromkeys(close))[:3]
+    return f'; did you mean {" or ".join(names)}?' if names else ''
