@@ -76,8 +76,13 @@ def token_rays(camera: Camera, grid_hw: tuple[int, int], rays: str = 'centers') 
     else:
         u = (np.arange(w) + 0.5) * camera.width / w - 0.5
         v = (np.arange(h) + 0.5) * camera.height / h - 0.5
-    x, y = np.meshgrid((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy)
-    return np.stack((x, y, np.ones_like(x)), -1).reshape(-1, 3)
+    return pixel_rays(camera, np.stack(np.meshgrid(u, v), -1).reshape(-1, 2))
+
+
+def pixel_rays(camera: Camera, uv_px: Array) -> Array:
+    """Return the viewing rays (N, 3) of pixels (N, 2), optical axes, z = 1."""
+    x, y = (uv_px[:, 0] - camera.cx) / camera.fx, (uv_px[:, 1] - camera.cy) / camera.fy
+    return np.stack((x, y, np.ones_like(x)), -1)
 
 
 def panorama_rays(grid_hw: tuple[int, int], rays: str = 'centers') -> Array:
