@@ -1,0 +1,33 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""``loc2 town``: make a synthetic town with its map and a drive through it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from loc2_ros.cli.errors import expected
+import typer
+
+
+def town(
+    out: Annotated[Path, typer.Option(help='Folder for map.mbtiles and drive.mcap.')],
+    seed: Annotated[int, typer.Option(
+        min=0, help='Which town; 1000000 and above are for testing only.')] = 1_000_000,
+    frames: Annotated[int, typer.Option(min=2, help='Images of the drive, at 5 Hz.')] = 150,
+    crs: Annotated[str, typer.Option(
+        help='Coordinate system the map is delivered in, such as EPSG:25832; empty: web tiles '
+             'made from the local frame.')] = '',
+) -> None:
+    """
+    Make a synthetic town: map.mbtiles and drive.mcap.
+
+    The drive has the topics of a KITTI recording, GNSS and heading errors of a city, and the
+    truth on /ground_truth/odom.
+    """
+    from loc2_ros.synthetic.world import make_world
+
+    with expected(ValueError, OSError):
+        for path in make_world(seed, out, frames=frames, crs=crs):
+            typer.echo(f'wrote {path}')
