@@ -130,6 +130,12 @@ PARAMS: tuple[Param, ...] = (
          choices=('raw', 'compressed'), **_R),
     _row('image_reliability', 'auto', '', 'QoS of the image; auto follows the publisher.',
          choices=('auto', 'reliable', 'best_effort'), **_R),
+    _row('image_topic', 'image_rect', '',
+         'Rectified camera image; with compressed transport, without /compressed.', **_R),
+    _row('camera_info_topic', 'camera_info', '', 'Calibration; only its matrix P is used.', **_R),
+    _row('fix_topic', 'fix', '', 'NavSatFix that gives the position prior.', **_R),
+    _row('imu_topic', 'imu', '', 'Imu with absolute yaw (0 = east) that gives the heading prior.',
+         **_R),
     _row('map_frame', 'map', '', 'Frame of the poses: ENU tangent plane at the datum.', **_R),
     _row('odom_frame', 'odom', '',
          'Frame of the odometry; empty: none, the node sends map -> base_link.', **_R),
@@ -150,9 +156,9 @@ PARAMS: tuple[Param, ...] = (
          low=0.0, high=500.0, **_R),
     _row('map.resolution', 0.0, 'm/px', 'Pixel size of the aerial crop; 0: the model\'s.',
          low=0.0, high=5.0, **_R),
-    _row('map.offset', [0.0, 0.0], 'm',
-         'East and north: where the imagery shows a point minus where it is.',
-         low=-100.0, high=100.0, lengths=(2,), **_R),
+    _row('map.offset', None, 'm',
+         'East, north: where the imagery shows a point minus where it is; unset: what it says.',
+         kind=list, low=-100.0, high=100.0, lengths=(2,), **_R),
     _row('map.cache_mb', 64.0, 'MB', 'Memory for decoded tiles.', low=1.0, high=8192.0, **_R),
     _row('map.min_valid_fraction', 0.8, '', 'Share of the crop that the map must cover.',
          low=0.0, high=1.0, **_R),
@@ -211,6 +217,26 @@ BY_NAME: Mapping[str, Param] = {param.name: param for param in PARAMS}
 def defaults() -> dict[str, Any]:
     """Return every parameter's default, by name."""
     return {p.name: list(p.default) if isinstance(p.default, list) else p.default for p in PARAMS}
+
+
+def localizer_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``pipeline.LocalizerSettings`` for parameter values by name."""
+    return {
+        'checkpoint': values['checkpoint'], 'device': values['device'],
+        'precision': values['precision'], 'map_path': values['map.path'],
+        'map_offset_m': tuple(values['map.offset'] or ()), 'cache_mb': values['map.cache_mb'],
+        'crop_size_m': values['map.crop_size'], 'resolution': values['map.resolution'],
+        'ransac_threshold_m': values['ransac.threshold'],
+        'ransac_iterations': values['ransac.iterations'], 'seed': values['ransac.seed'],
+        'min_inliers': values['gate.min_inliers'], 'min_score': values['gate.min_score'],
+        'max_prior_distance_m': values['gate.max_prior_distance'],
+        'min_valid_fraction': values['map.min_valid_fraction'],
+        'covariance_floor': tuple(values['covariance.floor'] or ()),
+        'covariance_ceiling': tuple(values['covariance.ceiling']),
+        'covariance_scale': values['covariance.scale'], 'depth_source': values['depth.source'],
+        'camera_height': values['depth.camera_height'],
+        'camera_pitch': values['depth.camera_pitch'],
+    }
 
 
 def check(name: str, value: Any) -> None:

@@ -1,0 +1,75 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""From the parameter table to ROS parameters: declared, bounded, checked, with sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from loc2_ros.ros.params import BY_NAME, check, Param, ParameterError, PARAMS, unknown
+from rcl_interfaces.msg import (FloatingPointRange, IntegerRange, ParameterDescriptor,
+                                SetParametersResult)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+_TYPES = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE,
+          str: Parameter.Type.STRING, list: Parameter.Type.DOUBLE_ARRAY}
+# Declared by rclpy itself, or by others under names of their own
+_FOREIGN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+
+
+def declare(node: Node) -> dict[str, Any]:
+    """
+    Declare every parameter of the table and return the values, by name.
+
+    :raises ParameterError: a value given at start has the wrong type or lies out of range.
+    """
+    given = dict(getattr(node, '_parameter_overrides', {}))
+    for param in PARAMS:
+        if param.name in given:
+            check(param.name, plain(given[param.name]))
+        # A list that is not set must be declared by type: [] would become a byte array
+        default = _TYPES[param.kind] if param.default is None else param.default
+        node.declare_parameter(param.name, default, descriptor(param))
+    for name in given:
+        if name not in BY_NAME and not name.startswith(_FOREIGN):
+            node.get_logger().warning(f'ignored: {unknown(name)}')
+    return values(node)
+
+
+def values(node: Node) -> dict[str, Any]:
+    """Return the present value of every parameter of the table, None where it is not set."""
+    return {param.name: plain(node.get_parameter_or(param.name, None)) for param in PARAMS}
+
+
+def verdict(parameters: list[Parameter]) -> SetParametersResult:
+    """Judge a change at run time; the callback of the node, without effects."""
+    for parameter in parameters:
+        if parameter.name in BY_NAME:
+            try:
+                check(parameter.name, plain(parameter))
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+    return SetParametersResult(successful=True)
+
+
+def descriptor(param: Param) -> ParameterDescriptor:
+    """Describe a row to ROS tools: text with unit, range, read-only."""
+    allowed = param.range_text()
+    text = param.description + (f' [{param.unit}]' if param.unit else '')
+    bounds = {float: ('floating_point_range', FloatingPointRange),
+              int: ('integer_range', IntegerRange)}
+    more: dict[str, Any] = {}
+    if param.kind in bounds and allowed:
+        key, message = bounds[param.kind]
+        more[key] = [message(from_value=param.kind(param.low), to_value=param.kind(param.high))]
+    return ParameterDescriptor(description=text, read_only=param.read_only,
+                               additional_constraints=allowed, **more)
+
+
+def plain(parameter: Parameter | None) -> Any:
+    """Return a parameter's value with lists as lists."""
+    if parameter is None or parameter.type_ == Parameter.Type.NOT_SET:
+        return None
+    value = parameter.value
+    return list(value) if hasattr(value, '__len__') and not isinstance(value, str) else value

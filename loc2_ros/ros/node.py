@@ -1,0 +1,250 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The node: a lifecycle that starts itself, topics in, poses and transforms out."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Mapping
+
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.maps.values import MapError
+from loc2_ros.ros.datum import datum_from_settings
+from loc2_ros.ros.declare import declare, values, verdict
+from loc2_ros.ros.frame_path import Localizer
+from loc2_ros.ros.output import Diagnostics
+from loc2_ros.ros.params import localizer_settings, ParameterError
+from loc2_ros.ros.session import Session
+from loc2_ros.ros.stats import Stats
+import rclpy
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import SetBool, Trigger
+
+LocalizerFactory = Callable[[Mapping[str, Any], LocalFrame], Localizer]
+_SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
+    """
+    Load model and map as the parameters say.
+
+    :raises MapError, ModelError: one sentence with the remedy.
+    """
+    # Here, not above: torch takes seconds, and the node must be able to say that it is missing
+    from loc2_ros.pipeline import load_localizer, LocalizerSettings
+    return load_localizer(LocalizerSettings(**localizer_settings(settings)), frame)
+
+
+class Loc2Node(LifecycleNode):
+    """Localizes a vehicle against an aerial map; see README for topics and parameters."""
+
+    def __init__(self, *, localizer_factory: LocalizerFactory = load, **node: Any) -> None:
+        """
+        Declare everything; nothing runs before ``configure``.
+
+        :param localizer_factory: makes the localizer in ``configure``; tests pass a fake.
+        :raises ParameterError: a parameter given at start cannot be used.
+        """
+        super().__init__('loc2', **node)
+        self.settings = declare(self)
+        self.add_on_set_parameters_callback(verdict)
+        self.stats = Stats()
+        self.session: Session | None = None
+        self._factory = localizer_factory
+        self._localizer: Localizer | None = None
+        self._state = 'unconfigured'
+        self._about: dict[str, Any] = {}        # what configure found out, for diagnostics
+        self._datum: tuple[LocalFrame, str] | None = None
+        self._enabled = True
+        self.diagnostics = Diagnostics(self, self.values)
+        # Wall time: diagnostics and QoS must not stop with a bag's clock
+        self._wall = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self.settings['diagnostics.period'], self._tick, clock=self._wall)
+        self.create_timer(1.0, self._follow, clock=self._wall)
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self._jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1),
+                          on_clock_change=True), post_callback=lambda jump: self._on_jump())
+
+    # ---- lifecycle: rclpy swallows exceptions of these callbacks, so each says its own --------
+
+    def autostart(self) -> bool:
+        """Configure and activate; return whether the node is active."""
+        return (self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load map and model."""
+        return self._transition('configure', 'inactive', self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start listening, working and publishing."""
+        return self._transition('activate', 'active', self._activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop all that; keep model and map."""
+        return self._transition('deactivate', 'inactive', self._deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release model and map."""
+        return self._transition('cleanup', 'unconfigured', self._release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release everything."""
+        return self._transition('shutdown', 'finalized', self._release)
+
+    def close(self) -> None:
+        """Stop the worker and release everything; call it before the executor is shut down."""
+        self._release()
+        self._jumps.unregister()
+
+    def _transition(self, name: str, reached: str,
+                    body: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            body()
+        except Exception as error:  # noqa: B902 (rclpy would swallow it without a word)
+            sentence = str(error) or type(error).__name__
+            self.get_logger().error(f'{name} failed: {sentence}')
+            if name == 'configure':
+                wrong = 'map_error' if isinstance(error, MapError) else 'model_error'
+                self._about[wrong] = sentence
+            self.diagnostics.publish()
+            return _FAILURE
+        self._state = reached
+        self.get_logger().info(f'{name}: done')
+        self.diagnostics.publish()
+        return _SUCCESS
+
+    def _configure(self) -> None:
+        started = time.monotonic()
+        self.settings.update(values(self))
+        self._about = {}
+        if not self.settings['map.path'] and self._factory is load:
+            raise MapError('no map: set map.path to an MBTiles file or a folder of tiles')
+        frame = datum_from_settings(self.settings)
+        self._datum = None if frame is None else (frame, 'parameter')
+        # The localizer gets its real frame when the datum is known; crops wait for that
+        self._localizer = self._factory(self.settings, frame or LocalFrame(0.0, 0.0))
+        self._about = {**_describe(self._localizer),
+                       'warmup_ms': 1e3 * (time.monotonic() - started)}
+        self.get_logger().info(f'loaded {self.settings["checkpoint"]} and the map in '
+                               f'{self._about["warmup_ms"] / 1e3:.1f} s')
+
+    def _activate(self) -> None:
+        if self._localizer is None:
+            raise RuntimeError('nothing is configured')
+        self.stats.reset()
+        self.session = Session(self, self._localizer, self._datum, self._on_datum)
+        self.session.enabled = self._enabled
+
+    def _deactivate(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.close()
+
+    def _release(self) -> None:
+        self._deactivate()
+        localizer, self._localizer = self._localizer, None
+        if hasattr(localizer, 'close'):
+            localizer.close()
+        self._about, self._datum = {}, None
+
+    # ---- what the session reports -------------------------------------------------------------
+
+    def _on_datum(self, frame: LocalFrame, source: str) -> None:
+        self._datum = (frame, source)
+
+    def values(self) -> dict[str, Any]:
+        """Return everything that diagnostics show."""
+        found = {**self.stats.values(), **self._about, 'state': self._state,
+                 'path': self.settings['map.path'] or None,
+                 'checkpoint': self.settings['checkpoint'], 'prior_source': 'fix',
+                 'odom_frame': self.settings['odom_frame'],
+                 'base_frame': self.settings['base_frame'],
+                 'fix_topic': self.settings['fix_topic']}
+        raised = self.stats.values().get('model_error')
+        if raised:
+            found['model_error'] = raised
+        if self._datum is not None:
+            frame, source = self._datum
+            found['datum'] = f'{frame.lat_deg:.9f}, {frame.lon_deg:.9f}, {frame.height_m:.3f}'
+            found['datum_source'] = source
+        if self.session is not None:
+            found.update(self.session.values())
+        limit = self.settings['gate.max_consecutive']
+        found['many_rejected'] = found['consecutive_rejected'] > limit
+        return found
+
+    # ---- timers, services, clock --------------------------------------------------------------
+
+    def _tick(self) -> None:
+        # Polled: Humble has no callback after a parameter was set
+        changed = {k: v for k, v in values(self).items() if v != self.settings[k]}
+        if changed:
+            self.settings.update(changed)
+            self.get_logger().info(f'parameters changed: {changed}')
+            if self.session is not None:
+                self.session.retune()
+        self.diagnostics.publish()
+
+    def _follow(self) -> None:
+        if self.session is not None:
+            self.session.images.follow()
+
+    def _on_enable(self, request: Any, response: Any) -> Any:
+        self._enabled = request.data
+        if self.session is not None:
+            self.session.enabled = request.data
+        response.success, response.message = True, 'enabled' if request.data else 'disabled'
+        return response
+
+    def _on_reset(self, request: Any, response: Any) -> Any:
+        response.success = self.session is not None
+        response.message = 'prior, slot and transforms forgotten' if self.session else 'not active'
+        if self.session is not None:
+            self.session.restart()
+        return response
+
+    def _on_jump(self) -> None:
+        self.get_logger().warning('time went backwards: prior, slot and transforms forgotten')
+        self.stats.jumped()
+        if self.session is not None:
+            self.session.restart()
+
+
+def _describe(localizer: Any) -> dict[str, Any]:
+    """Return what diagnostics tell about the model; a fake may have none of it."""
+    about = getattr(localizer, 'about', None)
+    return dict(about() if callable(about) else about or {})
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to stop; return the exit code."""
+    rclpy.init(args=args)
+    try:
+        node = Loc2Node()
+    except (ParameterError, ParameterException) as error:
+        rclpy.logging.get_logger('loc2').fatal(str(error))
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    code = 0
+    try:
+        if node.settings['autostart'] and not node.autostart():
+            code = 1
+        else:
+            executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        # In this order: a worker or an executor alive at interpreter exit aborts the process
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return code

@@ -1,0 +1,218 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""An active node: its subscriptions, its worker, its publishers, from activate to deactivate."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, Callable, TYPE_CHECKING
+
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.values import Array, Fix, Prior, Reason, Rejection
+from loc2_ros.data.bad_message import BadMessage
+from loc2_ros.data.messages import camera_from_info, stamp_ns
+from loc2_ros.data.prior_intake import PriorIntake
+from loc2_ros.ros.datum import DatumChooser
+from loc2_ros.ros.depth_input import DepthInput
+from loc2_ros.ros.frame_path import FramePath, Job, Localizer
+from loc2_ros.ros.image_input import encoding_of, ImageInput
+from loc2_ros.ros.output import Output
+from loc2_ros.ros.stamps import StampGuard
+from loc2_ros.ros.tf import Frames, MapSender, MissingTransform
+from loc2_ros.ros.worker import Worker
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Imu, NavSatFix
+
+if TYPE_CHECKING:
+    from loc2_ros.ros.node import Loc2Node
+
+_BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
+
+
+class Session:
+    """Everything that exists only while the node is active."""
+
+    def __init__(self, node: Loc2Node, localizer: Localizer, datum: tuple[LocalFrame, str] | None,
+                 on_datum: Callable[[LocalFrame, str], None]) -> None:
+        """Start listening; ``datum`` is None until it is known."""
+        self.enabled = True
+        self._node, self._on_datum = node, on_datum
+        self._stats, self._settings = node.stats, node.settings
+        self._epoch, self._open = 0, True
+        self._last_reason: Reason | None = None
+        self._stamps = StampGuard(self._settings)
+        self._output = Output(node, self._settings)
+        self._frames = Frames(node, self._settings)
+        self._sender = MapSender(node, self._settings, self._frames)
+        self._intake = PriorIntake(self._settings, self._mounting)
+        self._path = FramePath(localizer, self._intake, self._frames, self._stats,
+                               self._settings, self._settings['camera_info_topic'])
+        self._worker: Worker[Job] = Worker(self._work)
+        self._camera_frame = self._settings['camera_frame']
+        self._fix_status: int | None = None
+        self._fix_frame = ''
+        if datum is not None:
+            self._use_datum(*datum)
+        self._chooser = DatumChooser(node, datum[0] if datum else None, self._use_datum)
+        self._worker.start()
+        self._depth = DepthInput(node, self._settings, self._frames,
+                                 getattr(localizer, 'depth', None), lambda: self._camera_frame,
+                                 self._trouble)
+        self._subscriptions = [
+            self._listen(CameraInfo, 'camera_info_topic', self._on_camera_info, 10),
+            self._listen(NavSatFix, 'fix_topic', self._on_fix, 10),
+            self._listen(Imu, 'imu_topic', self._on_imu, 50)]
+        self.images = ImageInput(node, self._settings, self._on_image)
+
+    def close(self) -> None:
+        """Stop listening, join the worker, then stop publishing."""
+        self._open = False
+        self.images.close()
+        self._depth.close()
+        self._chooser.close()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._intake.clear()        # wakes a worker that waits for a prior
+        self._stats.dropped(self._worker.stop())
+        self._sender.close()
+        self._frames.close()
+        self._output.close()
+
+    def restart(self) -> None:
+        """Forget everything that depends on time; results still on their way are dropped."""
+        self._epoch += 1
+        self._stats.dropped(self._worker.clear())
+        self._stamps.clear()
+        self._frames.clear()
+        self._intake.clear()
+        self._sender.clear()
+        self._depth.clear()
+
+    def retune(self) -> None:
+        """Take changed parameters."""
+        self._intake.retune(self._settings)
+
+    def values(self) -> dict[str, Any]:
+        """Return what diagnostics show of it."""
+        missing = self._sender.missing_odometry
+        return {
+            'image_topic': self.images.topic, 'image_qos': self.images.reliability,
+            'camera_calibrated': not isinstance(self._path.camera, (BadMessage, type(None))),
+            'fix_status': self._fix_status, 'fix_frame': self._fix_frame,
+            'tf_odom_base': missing if self._settings['odom_frame'] else None,
+            'tf_error': self._sender.error or None, 'tf_stale': self._sender.too_old,
+            'lever_unknown': self._intake.lever_unknown,
+            'sigma_unknown': not self._intake.sigma_known}
+
+    # ---- callbacks: they return within milliseconds -------------------------------------------
+
+    def _on_image(self, msg: Any) -> None:
+        stamp, now = stamp_ns(msg.header.stamp), self._now_ns()
+        self._stats.image((now - stamp) / 1e9, encoding_of(msg))
+        if self._stamps.restarts(stamp, now):
+            self._node.get_logger().warning('image stamps start over: taken as a jump of time')
+            self._stats.jumped()
+            self.restart()
+        problem = self._stamps.problem(stamp, now)
+        if problem is not None:
+            self._reject(problem)
+            return
+        self._camera_frame = self._settings['camera_frame'] or msg.header.frame_id
+        skipped = not self.enabled or self._stamps.skip(stamp)
+        if skipped or self._worker.offer(Job(msg, stamp, self._epoch)):
+            self._stats.dropped()
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        try:
+            self._path.camera = camera_from_info(msg)
+        except BadMessage as error:
+            self._path.camera = error
+            self._trouble(str(error))
+
+    def _on_fix(self, msg: NavSatFix) -> None:
+        self._stats.count('fixes_received')
+        self._fix_status, self._fix_frame = int(msg.status.status), msg.header.frame_id
+        try:
+            self._chooser.on_fix(self._intake.add_fix(msg))
+        except BadMessage as error:
+            self._trouble(str(error))
+
+    def _on_imu(self, msg: Imu) -> None:
+        try:
+            self._intake.add_imu(msg)
+        except BadMessage as error:
+            self._trouble(str(error))
+
+    # ---- the worker ---------------------------------------------------------------------------
+
+    def _work(self, job: Job) -> None:
+        """Localize one image and publish; runs in the worker thread."""
+        def stopped() -> bool:
+            return not self._open or job.epoch != self._epoch
+        try:
+            result, prior = self._path.run(job, stopped)
+            if stopped() or not self._node.context.ok():
+                self._stats.dropped()       # from before a jump of time, or nobody is left
+            elif isinstance(result, Fix):
+                self._publish(result, prior)
+            else:
+                self._reject(result, prior)
+        except Exception:   # noqa: B902 (a dead worker would be a silent node)
+            if self._node.context.ok():
+                detail = traceback.format_exc()
+                self._node.get_logger().error(f'the worker failed:\n{detail}')
+                self._reject(Rejection(job.stamp_ns, Reason.MODEL_ERROR,
+                                       detail=detail.strip().splitlines()[-1]))
+
+    def _publish(self, fix: Fix, prior: Prior | None) -> None:
+        frame = self._intake.frame
+        if frame is None:
+            raise RuntimeError('a fix without a map frame')
+        self._output.fix(fix, frame)
+        self._stats.fixed(fix, (self._now_ns() - fix.stamp_ns) / 1e9)
+        if prior is not None:
+            self._output.prior(prior)
+        self._sender.on_fix(fix.stamp_ns, fix.map_T_base)
+        if self._last_reason is not None:
+            self._node.get_logger().info('localized again')
+        self._last_reason = None
+        self._node.diagnostics.publish_changes()
+
+    def _reject(self, rejection: Rejection, prior: Prior | None = None) -> None:
+        self._stats.rejected(rejection)
+        if prior is not None:
+            self._output.prior(prior)
+        if rejection.reason != self._last_reason:       # transitions, not repetitions
+            self._node.get_logger().warning(f'no fix: {rejection}')
+        self._last_reason = rejection.reason
+        self._node.diagnostics.publish_changes()
+
+    # ---- helpers ------------------------------------------------------------------------------
+
+    def _use_datum(self, frame: LocalFrame, source: str) -> None:
+        self._path.localizer.frame = frame
+        self._intake.set_frame(frame)
+        if source != 'local_xy_origin':
+            self._output.datum(frame)
+        self._on_datum(frame, source)
+
+    def _mounting(self, frame_id: str) -> Array | None:
+        """Return base_T_frame at once, None where TF does not know it."""
+        try:
+            return self._frames.matrix(self._settings['base_frame'], frame_id, 0)
+        except MissingTransform:
+            return None
+
+    def _listen(self, kind: Any, topic: str, callback: Callable[[Any], None], depth: int) -> Any:
+        return self._node.create_subscription(
+            kind, self._settings[topic], callback,
+            QoSProfile(depth=depth, reliability=_BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+    def _trouble(self, sentence: str) -> None:
+        self._stats.note(input_problem=sentence)
+        self._node.get_logger().warning(sentence, throttle_duration_sec=5.0)
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)

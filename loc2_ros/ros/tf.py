@@ -1,0 +1,207 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Transforms: looked up at the stamp that is asked for, sent once per stamp, never made up.
+
+``lookup_transform`` with a timeout polls in wall time and blocks its caller, while the answer
+arrives through the executor: only the worker may wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Mapping
+
+from geometry_msgs.msg import TransformStamped
+from loc2_ros.core.camera import Mount, mount_from_matrix
+from loc2_ros.core.values import Array, Pose2, Reason, Rejection
+from loc2_ros.data.messages import matrix_from_transform
+from loc2_ros.ros.convert import stamp_to_msg, transform_to_msg
+import numpy as np
+from rclpy.clock import ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+import tf2_ros
+
+_POLL_S = 0.02
+_STATIC_PATIENCE_S = 1.0
+
+
+class MissingTransform(LookupError):
+    """TF does not connect two frames at a stamp; the sentence names all three."""
+
+
+class Frames:
+    """The transforms of one node: listener, broadcasters and what is known to be missing."""
+
+    def __init__(self, node: Node, settings: Mapping[str, Any]) -> None:
+        """Start listening; ``settings`` are the parameter values of the node."""
+        self._node, self._settings = node, settings
+        # With the node, so that a backward jump of its clock clears the buffer
+        self.buffer = tf2_ros.Buffer(node=node)
+        self._listener = tf2_ros.TransformListener(self.buffer, node)
+        self._static = tf2_ros.StaticTransformBroadcaster(node)
+        self._static_pending = bool(settings['static_tf.child_frame'])
+
+    def clear(self) -> None:
+        """Forget all that changes with time."""
+        self.buffer.clear()
+
+    def close(self) -> None:
+        """Stop listening and sending."""
+        self._listener.unregister()
+        self._node.destroy_publisher(self._static.pub_tf)
+
+    def matrix(self, parent: str, child: str, stamp_ns: int, timeout_s: float = 0.0) -> Array:
+        """
+        Return ``parent_T_child`` at a stamp, (4, 4).
+
+        :param timeout_s: how long to wait; only the worker may.
+        :raises MissingTransform: not known in time, or not a transform.
+        """
+        try:
+            found = self.buffer.lookup_transform(
+                parent, child, Time(nanoseconds=stamp_ns, clock_type=ClockType.ROS_TIME),
+                timeout=Duration(nanoseconds=int(timeout_s * 1e9)))
+            return matrix_from_transform(found.transform)
+        except (tf2_ros.TransformException, ValueError) as error:
+            raise MissingTransform(
+                f'no transform {parent} -> {child} at {stamp_ns / 1e9:.6f} s: '
+                f'{error}') from error
+
+    def mount(self, camera_frame: str, stamp_ns: int) -> Mount | Rejection:
+        """Return how the camera sits on the vehicle at a stamp; waits as the worker may."""
+        base = self._settings['base_frame']
+        if not camera_frame:
+            return Rejection(stamp_ns, Reason.NO_TF, detail='the image header names no frame; '
+                                                            'set camera_frame')
+        try:
+            return mount_from_matrix(self.matrix(base, camera_frame, stamp_ns,
+                                                 self._settings['tf.lookup_timeout']))
+        except (MissingTransform, ValueError) as error:
+            return Rejection(stamp_ns, Reason.NO_TF, detail=str(error))
+
+    def ensure_static(self) -> None:
+        """Send the configured static transform if nobody has sent one; the worker calls this."""
+        if not self._static_pending:
+            return
+        self._static_pending = False
+        parent, child = self._settings['base_frame'], self._settings['static_tf.child_frame']
+        patience = time.monotonic() + _STATIC_PATIENCE_S
+        while time.monotonic() < patience:
+            if self.buffer.can_transform(parent, child, Time()):
+                self._node.get_logger().info(f'{parent} -> {child} is known; static_tf not sent')
+                return
+            time.sleep(_POLL_S)
+        message = TransformStamped()
+        message.header.frame_id, message.child_frame_id = parent, child
+        message.transform = transform_to_msg(pose6_to_matrix(self._settings['static_tf.pose']))
+        self.buffer.set_transform_static(message, self._node.get_name())
+        self._static.sendTransform(message)
+        self._node.get_logger().info(f'nobody sends {parent} -> {child}; sending static_tf')
+
+
+class MapSender:
+    """
+    Sends map -> odom at a rate, or map -> base_link once per fix where there is no odometry.
+
+    A fix gives ``map_T_odom = map_T_base @ inverse(odom_T_base)`` at its own stamp; the product
+    is sent again with newer stamps until it is too old.
+    """
+
+    def __init__(self, node: Node, settings: Mapping[str, Any], frames: Frames) -> None:
+        """Start the timer that repeats map -> odom."""
+        self._node, self._settings, self._frames = node, settings, frames
+        self._broadcaster = tf2_ros.TransformBroadcaster(node)
+        self._lock = threading.Lock()
+        self._map_T_odom: Array | None = None
+        self._fix_ns = 0
+        self._sent_ns = 0
+        self.missing_odometry = 0
+        self.error = ''
+        self.too_old = False
+        self._timer = (node.create_timer(1.0 / settings['tf.rate'], self.repeat)
+                       if settings['odom_frame'] else None)
+
+    def on_fix(self, stamp_ns: int, map_T_base: Pose2) -> None:
+        """Take a new fix; the worker calls this, so it may wait for odometry."""
+        if not self._settings['publish_tf']:
+            return
+        odom, base = self._settings['odom_frame'], self._settings['base_frame']
+        if not odom:
+            with self._lock:
+                self._send(base, planar_to_matrix(map_T_base), stamp_ns)
+            return
+        try:
+            odom_T_base = self._frames.matrix(odom, base, stamp_ns,
+                                              self._settings['tf.lookup_timeout'])
+        except MissingTransform as error:
+            # The last map -> odom stays: better an old correction than a made-up one
+            self.missing_odometry += 1
+            self.error = str(error)
+            return
+        with self._lock:
+            self._map_T_odom = planar_to_matrix(map_T_base) @ np.linalg.inv(odom_T_base)
+            self._fix_ns, self.error = stamp_ns, ''
+
+    def repeat(self) -> None:
+        """Send map -> odom with a stamp slightly ahead of now, unless the last fix is too old."""
+        with self._lock:
+            if self._map_T_odom is None or not self._settings['publish_tf']:
+                return
+            now_ns = self._node.get_clock().now().nanoseconds
+            self.too_old = now_ns - self._fix_ns > self._settings['tf.max_age'] * 1e9
+            if not self.too_old:
+                ahead_ns = int(self._settings['tf.tolerance'] * 1e9)
+                self._send(self._settings['odom_frame'], self._map_T_odom, now_ns + ahead_ns)
+
+    def clear(self) -> None:
+        """Forget the last fix and the last stamp, after time has jumped."""
+        with self._lock:
+            self._map_T_odom, self._fix_ns, self._sent_ns = None, 0, 0
+            self.too_old, self.error = False, ''
+
+    def close(self) -> None:
+        """Stop sending."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _send(self, child: str, matrix: Array, stamp_ns: int) -> None:
+        if stamp_ns <= self._sent_ns:       # never one stamp twice, never backwards
+            return
+        self._sent_ns = stamp_ns
+        message = TransformStamped()
+        message.header.stamp = stamp_to_msg(stamp_ns)
+        message.header.frame_id, message.child_frame_id = self._settings['map_frame'], child
+        message.transform = transform_to_msg(matrix)
+        self._broadcaster.sendTransform(message)
+
+
+def planar_to_matrix(pose: Pose2) -> Array:
+    """Return a planar pose as (4, 4), height 0."""
+    c, s = np.cos(pose.yaw_rad), np.sin(pose.yaw_rad)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[c, -s], [s, c]]
+    matrix[:2, 3] = pose.xy_m
+    return matrix
+
+
+def matrix_to_planar(matrix: Array) -> Pose2:
+    """Return the planar part of a (4, 4) transform: x, y and the heading of the x axis."""
+    return Pose2(float(matrix[0, 3]), float(matrix[1, 3]),
+                 float(np.arctan2(matrix[1, 0], matrix[0, 0])))
+
+
+def pose6_to_matrix(pose: list[float]) -> Array:
+    """Return (4, 4) from x, y, z, roll, pitch, yaw (about fixed axes, REP 103)."""
+    cr, cp, cy = np.cos(pose[3:])
+    sr, sp, sy = np.sin(pose[3:])
+    roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = yaw @ pitch @ roll, pose[:3]
+    return matrix
