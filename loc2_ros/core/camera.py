@@ -15,7 +15,7 @@ import math
 from loc2_ros.core.values import Array, Camera, Pose2, wrap_pi
 import numpy as np
 
-_RAYS = ('centers', 'edges')
+_SPACINGS = ('centers', 'edges')
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,18 @@ def panorama_rays(grid_hw: tuple[int, int], rays: str = 'centers') -> Array:
     return np.stack((right, -np.cos(theta), forward), -1).reshape(-1, 3)
 
 
+def tile_grid(grid_hw: tuple[int, int], side_m: float, grid: str = 'centers') -> Array:
+    """
+    Return where the aerial cells are in the tile, (h * w, 2), row-major, metres.
+
+    :param grid: 'centers' of cells; 'edges' spans the tile from edge to edge, as the released
+        weights were trained (model.md defect B2).
+    """
+    x, y = (np.linspace(-0.5, 0.5, n) if _check(grid) == 'edges'
+            else (np.arange(n) + 0.5) / n - 0.5 for n in grid_hw)
+    return side_m * np.stack(np.meshgrid(x, y, indexing='ij'), -1).reshape(-1, 2)
+
+
 def project(points_camera: Array, camera: Camera) -> tuple[Array, Array]:
     """
     Project points into the image.
@@ -144,10 +156,10 @@ def tile_points_to_map(points_tile_m: Array, centre_map_m: Array, psi_rad: float
     return np.asarray(points_tile_m) @ turn + np.asarray(centre_map_m)
 
 
-def _check(rays: str) -> str:
-    if rays not in _RAYS:
-        raise ValueError(f'rays must be one of {_RAYS}, got {rays!r}')
-    return rays
+def _check(spacing: str) -> str:
+    if spacing not in _SPACINGS:
+        raise ValueError(f'rays and grids are one of {_SPACINGS}, got {spacing!r}')
+    return spacing
 
 
 def _rotation_x(angle_rad: float) -> Array:
