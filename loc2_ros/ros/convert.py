@@ -16,14 +16,14 @@ from builtin_interfaces.msg import Time as TimeMsg
 import cv2
 from cv_bridge import CvBridge, CvBridgeError
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import (PoseStamped, PoseWithCovarianceStamped, Quaternion, Transform)
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, Quaternion, Transform
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.core.values import Array, Camera, Fix, Image, Prior, Reason
+from loc2_ros.core.values import Array, Fix, Prior, Reason
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.data.images import decode_compressed, decode_raw
 from loc2_ros.data.messages import quaternion_from_rotation
 import numpy as np
-from sensor_msgs.msg import CompressedImage, NavSatFix, NavSatStatus
+from numpy.typing import NDArray
+from sensor_msgs.msg import NavSatFix, NavSatStatus
 
 # "Not estimated, do not fuse": variances of z, roll and pitch
 _Z_VARIANCE, _TILT_VARIANCE = 1e6, 10.0
@@ -38,23 +38,7 @@ def stamp_to_msg(stamp_ns: int) -> TimeMsg:
     return TimeMsg(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
 
 
-def image_from_msg(msg: Any, camera: Camera, stamp_ns: int) -> Image:
-    """
-    Decode an Image or CompressedImage.
-
-    :raises BadMessage: undecodable, or not of the size that the camera_info tells.
-    """
-    compressed = isinstance(msg, CompressedImage)
-    rgb = decode_compressed(msg) if compressed else decode_raw(msg)
-    height, width = rgb.shape[:2]
-    if (width, height) != (camera.width, camera.height):
-        raise BadMessage(Reason.BAD_CAMERA_INFO,
-                         f'camera_info describes {camera.width}x{camera.height} pixels, the '
-                         f'image has {width}x{height}', width=width, height=height)
-    return Image(rgb, stamp_ns, camera)
-
-
-def depth_from_msg(msg: Any) -> Array:
+def depth_from_msg(msg: Any) -> NDArray[np.float32]:
     """
     Read a depth image, 16UC1 in millimetres or 32FC1 in metres.
 

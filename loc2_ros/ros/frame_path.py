@@ -16,8 +16,8 @@ from loc2_ros.core.camera import Mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
+from loc2_ros.data.images import read_image
 from loc2_ros.data.prior_intake import PriorIntake
-from loc2_ros.ros.convert import image_from_msg
 from loc2_ros.ros.stats import Stats
 from loc2_ros.ros.tf import Frames
 
@@ -65,7 +65,7 @@ class FramePath:
         """
         self._frames.ensure_static()
         try:
-            image = image_from_msg(job.msg, self._camera(), job.stamp_ns)
+            image = read_image(job.msg, self._camera(), job.stamp_ns)
         except BadMessage as error:
             return self._refused(job, error), None
         mount = self._mount(job)

@@ -148,7 +148,8 @@ class Loc2Node(LifecycleNode):
 
     def _release(self) -> None:
         self._deactivate()
-        localizer, self._localizer = self._localizer, None
+        localizer: Any = self._localizer
+        self._localizer = None
         if hasattr(localizer, 'close'):
             localizer.close()
         self._about, self._datum = {}, None

@@ -17,6 +17,7 @@ from geometry_msgs.msg import TransformStamped
 from loc2_ros.core.camera import Mount, mount_from_matrix
 from loc2_ros.core.values import Array, Pose2, Reason, Rejection
 from loc2_ros.data.messages import matrix_from_transform
+from loc2_ros.data.tf_tree import matrix_from_pose6
 from loc2_ros.ros.convert import stamp_to_msg, transform_to_msg
 import numpy as np
 from rclpy.clock import ClockType
@@ -97,7 +98,7 @@ class Frames:
             time.sleep(_POLL_S)
         message = TransformStamped()
         message.header.frame_id, message.child_frame_id = parent, child
-        message.transform = transform_to_msg(pose6_to_matrix(self._settings['static_tf.pose']))
+        message.transform = transform_to_msg(matrix_from_pose6(self._settings['static_tf.pose']))
         self.buffer.set_transform_static(message, self._node.get_name())
         self._static.sendTransform(message)
         self._node.get_logger().info(f'nobody sends {parent} -> {child}; sending static_tf')
@@ -193,15 +194,3 @@ def matrix_to_planar(matrix: Array) -> Pose2:
     """Return the planar part of a (4, 4) transform: x, y and the heading of the x axis."""
     return Pose2(float(matrix[0, 3]), float(matrix[1, 3]),
                  float(np.arctan2(matrix[1, 0], matrix[0, 0])))
-
-
-def pose6_to_matrix(pose: list[float]) -> Array:
-    """Return (4, 4) from x, y, z, roll, pitch, yaw (about fixed axes, REP 103)."""
-    cr, cp, cy = np.cos(pose[3:])
-    sr, sp, sy = np.sin(pose[3:])
-    roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = yaw @ pitch @ roll, pose[:3]
-    return matrix

@@ -13,9 +13,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Fix, Pose2
+from loc2_ros.data.tf_tree import matrix_from_pose6
 from loc2_ros.ros.convert import stamp_to_msg, transform_to_msg
 from loc2_ros.ros.node import Loc2Node
-from loc2_ros.ros.tf import pose6_to_matrix
 import numpy as np
 import rclpy
 from rclpy.context import Context
@@ -45,7 +45,7 @@ class FakeLocalizer:
     def __init__(self, camera_pose=None, truth=TRUTH, offset=OFFSET):
         """``camera_pose`` is the true mounting, which the node must know from TF."""
         from loc2_ros.core.camera import mount_from_matrix
-        self.mount = mount_from_matrix(pose6_to_matrix(camera_pose or CAMERA_POSE))
+        self.mount = mount_from_matrix(matrix_from_pose6(camera_pose or CAMERA_POSE))
         self.truth, self.offset = truth, offset
         self.frame = LocalFrame(0.0, 0.0)
         self.delay_s, self.answer, self.calls, self.priors = 0.0, None, [], []
@@ -308,7 +308,7 @@ def stamped(parent, child, pose, stamp):
     msg = TransformStamped()
     msg.header.frame_id, msg.child_frame_id = parent, child
     msg.header.stamp = stamp_to_msg(stamp)
-    msg.transform = transform_to_msg(pose6_to_matrix(list(pose)))
+    msg.transform = transform_to_msg(matrix_from_pose6(list(pose)))
     return msg
 
 
