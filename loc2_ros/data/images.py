@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-from loc2_ros.core.values import Reason
+from loc2_ros.core.values import Camera, Image, Reason
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.maps.guard import peek
 import numpy as np
@@ -47,6 +47,21 @@ def check_raw_image(msg: Any) -> Pixels:
                    f'bytes expected', size=data.size)
     rows = np.lib.stride_tricks.as_strided(data, (height, row), (step, 1), writeable=False)
     return np.ascontiguousarray(rows).reshape(height, width, channels)
+
+
+def read_image(msg: Any, camera: Camera, stamp_ns: int) -> Image:
+    """
+    Decode an Image or CompressedImage.
+
+    :raises BadMessage: undecodable, or not of the size that the camera_info tells.
+    """
+    rgb = decode_raw(msg) if hasattr(msg, 'encoding') else decode_compressed(msg)
+    height, width = rgb.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        raise BadMessage(Reason.BAD_CAMERA_INFO,
+                         f'camera_info describes {camera.width}x{camera.height} pixels, the '
+                         f'image has {width}x{height}', width=width, height=height)
+    return Image(rgb, stamp_ns, camera)
 
 
 def decode_raw(msg: Any) -> Pixels:

@@ -41,6 +41,7 @@ class PriorIntake:
         self._imus: deque[Any] = deque(maxlen=_PENDING)
         self._fix_frame = ''
         self._last_xy = np.zeros(2)
+        self._headed = False
         self.lever_unknown = False
         self.sigma_known = True
         self.last_problem = ''
@@ -98,6 +99,11 @@ class PriorIntake:
         with self._changed:
             self._changed.wait_for(lambda: stopped() or self._reaches(stamp), timeout_s)
 
+    def reaches(self, stamp: int) -> bool:
+        """Return whether there are priors at or after a stamp."""
+        with self._changed:
+            return self._reaches(stamp)
+
     def at(self, stamp: int) -> Prior | Rejection:
         """Return where base_link probably is at a stamp, lever arm of the antenna included."""
         with self._changed:
@@ -116,6 +122,7 @@ class PriorIntake:
             self._buffer.clear()
             self._fixes.clear()
             self._imus.clear()
+            self._headed = False
             self.last_problem = ''
             self._changed.notify_all()
 
@@ -128,7 +135,9 @@ class PriorIntake:
 
     def _reaches(self, stamp: int) -> bool:
         self._drain()
-        return self._frame is not None and self._buffer.reaches(stamp)
+        # The first heading often comes just after the first fix: worth the wait, too
+        complete = self._headed or self._settings['prior.heading'] != 'imu'
+        return self._frame is not None and complete and self._buffer.reaches(stamp)
 
     def _place(self, stamp: int, position: Position) -> None:
         if self._frame is not None:
@@ -151,6 +160,7 @@ class PriorIntake:
             self._buffer.add_heading(_stamp(msg, Reason.NO_HEADING),
                                      heading.yaw_rad + turn + offset, heading.sigma_rad)
             self._imus.popleft()
+            self._headed = True
 
     def _heading(self, msg: Any, base_R_imu: Array) -> Any:
         sigma = math.radians(self._settings['prior.heading_stddev'])

@@ -4,11 +4,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from loc2_ros.core.values import Array
 from loc2_ros.data.messages import matrix_from_transform
 import numpy as np
+
+
+def matrix_from_pose6(pose: Sequence[float]) -> Array:
+    """Return (4, 4) from x, y, z, roll, pitch, yaw (m, rad, about fixed axes, REP 103)."""
+    cr, cp, cy = np.cos(np.asarray(pose[3:], np.float64))
+    sr, sp, sy = np.sin(np.asarray(pose[3:], np.float64))
+    matrix = np.eye(4)
+    matrix[:3, :3] = [[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+                      [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+                      [-sp, cp * sr, cp * cr]]
+    matrix[:3, 3] = pose[:3]
+    return matrix
 
 
 class TransformError(LookupError):

@@ -8,7 +8,7 @@ import math
 from types import SimpleNamespace as Message
 
 from loc2_ros.core.values import Array
-from loc2_ros.data.tf_tree import StaticTree, TransformError
+from loc2_ros.data.tf_tree import matrix_from_pose6, StaticTree, TransformError
 import numpy as np
 import pytest
 
@@ -91,3 +91,15 @@ def test_a_message_adds_all_its_transforms_and_a_broken_one_raises() -> None:
     assert made.lookup('a', 'b')[0, 3] == 1.0
     with pytest.raises(ValueError, match='finite'):
         made.add_message(Message(transforms=[stamped('c', float('nan'))]))
+
+
+def test_roll_pitch_yaw_turn_about_fixed_axes_in_that_order() -> None:
+    matrix = matrix_from_pose6([1.0, 2.0, 3.0, 0.0, 0.0, math.pi / 2])
+    np.testing.assert_allclose(matrix @ [1.0, 0.0, 0.0, 1.0], [1.0, 3.0, 3.0, 1.0], atol=1e-12)
+    # Rolled left side up, pitched nose down, then turned: x axis by hand
+    roll = matrix_from_pose6([0.0, 0.0, 0.0, 0.3, 0.0, 0.0])
+    pitch = matrix_from_pose6([0.0, 0.0, 0.0, 0.0, 0.2, 0.0])
+    yaw = matrix_from_pose6([0.0, 0.0, 0.0, 0.0, 0.0, -1.1])
+    assert (roll @ [0.0, 1.0, 0.0, 1.0])[2] > 0.0 and (pitch @ [1.0, 0.0, 0.0, 1.0])[2] < 0.0
+    np.testing.assert_allclose(matrix_from_pose6([0.0, 0.0, 0.0, 0.3, 0.2, -1.1]),
+                               yaw @ pitch @ roll, atol=1e-12)

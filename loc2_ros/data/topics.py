@@ -1,0 +1,104 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Which topic of a recording is the camera, the GNSS, the IMU, the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loc2_ros.data.bag import Bag, BagError
+
+TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
+RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+_SUFFIX = '/compressed'
+
+
+@dataclass(frozen=True)
+class DriveTopics:
+    """Topic names of a drive; None for what the recording lacks."""
+
+    image: str
+    camera_info: str | None
+    fix: str
+    imu: str | None
+    truth: str | None
+    origin: str | None
+
+    @property
+    def image_base(self) -> str:
+        """Return the image topic as parameters name it, without the transport."""
+        return self.image.removesuffix(_SUFFIX)
+
+
+def find_topics(bag: Bag, settings: Mapping[str, Any]) -> DriveTopics:
+    """
+    Choose topics: those the parameters name where the recording has them, else by type.
+
+    :param settings: parameter values by name.
+    :raises BagError: no camera or no GNSS, or several and no parameter that decides.
+    """
+    image = _image(bag, settings)
+    fix = _one(bag, settings, 'fix_topic', 'sensor_msgs/msg/NavSatFix')
+    if fix is None:
+        raise BagError(f'{bag.path} has no NavSatFix topic: there is nothing to start from')
+    return DriveTopics(
+        image, _camera_info(bag, settings, image), fix,
+        _one(bag, settings, 'imu_topic', 'sensor_msgs/msg/Imu'),
+        _present(bag, TRUTH, 'nav_msgs/msg/Odometry'),
+        _present(bag, ORIGIN, 'geometry_msgs/msg/PoseStamped'))
+
+
+def _image(bag: Bag, settings: Mapping[str, Any]) -> str:
+    """Choose the camera; raw and compressed of one camera are decided by image_transport."""
+    wanted = settings.get('image_transport', 'raw') == 'compressed'
+    found = {topic.name: topic.msgtype == COMPRESSED
+             for kind in (RAW, COMPRESSED) for topic in bag.of_type(kind) if topic.count}
+    named = _absolute(settings.get('image_topic', ''))
+    cameras = {name.removesuffix(_SUFFIX) for name in found}
+    if named in cameras:
+        cameras = {named}
+    if len(cameras) != 1:
+        raise BagError(f'{bag.path} has {_choices(sorted(cameras), "image_topic", "camera")}')
+    camera, = cameras
+    both = [name for name in (camera, camera + _SUFFIX) if name in found]
+    return next((name for name in both if found[name] == wanted), both[0])
+
+
+def _camera_info(bag: Bag, settings: Mapping[str, Any], image: str) -> str | None:
+    """Choose the calibration: named, beside the image, or the only one."""
+    kind = 'sensor_msgs/msg/CameraInfo'
+    named = _absolute(settings.get('camera_info_topic', ''))
+    beside = image.removesuffix(_SUFFIX).rsplit('/', 1)[0] + '/camera_info'
+    for name in (named, beside):
+        if _present(bag, name, kind):
+            return name
+    return _one(bag, settings, 'camera_info_topic', kind)
+
+
+def _one(bag: Bag, settings: Mapping[str, Any], parameter: str, kind: str) -> str | None:
+    """Return the named topic, or the only one of its type."""
+    names = [topic.name for topic in bag.of_type(kind) if topic.count]
+    named = _absolute(settings.get(parameter, ''))
+    if named in names:
+        return named
+    if len(names) > 1:
+        raise BagError(f'{bag.path} has {_choices(names, parameter, kind)}')
+    return names[0] if names else None
+
+
+def _present(bag: Bag, name: str, kind: str) -> str | None:
+    topic = bag.topics.get(name)
+    return name if topic is not None and topic.msgtype == kind and topic.count else None
+
+
+def _absolute(name: str) -> str:
+    return name if name.startswith('/') else f'/{name}'
+
+
+def _choices(names: list[str], parameter: str, what: str) -> str:
+    if not names:
+        return f'no {what} topic'
+    return (f'{len(names)} topics for {what}: {", ".join(names)}; choose one with '
+            f'--param {parameter}:=NAME')
