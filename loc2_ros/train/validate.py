@@ -1,0 +1,60 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""Pose errors of a network on pairs it has not seen, with the solver that the node uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.model.loc2 import Loc2Net
+from loc2_ros.model.solve import solve, Solver
+from loc2_ros.train.pairs import Pair
+import numpy as np
+import torch
+
+
+@torch.inference_mode()
+def pose_errors(net: Loc2Net, batches: Iterable[Pair], solver: Solver,
+                seed: int = 0) -> dict[str, np.ndarray]:
+    """
+    Solve every pair.
+
+    :returns: per pair ``position_m``, ``yaw_deg`` (absolute errors, inf when there is no pose),
+        ``scale``, ``mass`` and ``depth_log`` (median absolute error of the log depth).
+    """
+    contract = net.contract
+    device = next(net.parameters()).device
+    rows: list[tuple[float, ...]] = []
+    for pair in batches:
+        pair = Pair(*(v.to(device) for v in pair))
+        ground = net.ground(pair.ground, pair.rays, pair.fx)
+        P = net.match(net.aerial(pair.aerial), ground.descriptors)
+        for k in range(len(P)):
+            depth = pair.depth_m[k] if ground.depth_m is None else ground.depth_m[k].flatten()
+            usable = depth_mask(depth, contract.max_depth_m)
+            lifted = lift_planar(torch.where(usable, depth, 0.0), pair.rays[k],
+                                 torch.eye(3, device=device))
+            found = solve(P[k], lifted, usable, contract.aerial_grid, contract.cell_m, solver,
+                          torch.Generator().manual_seed(seed))
+            fit = found.similarity
+            known = depth_mask(pair.depth_m[k], contract.max_depth_m)
+            off = (depth[known].log() - pair.depth_m[k][known].log()).abs().median()
+            turn = torch.remainder(fit.theta - pair.theta[k] + torch.pi, 2 * torch.pi) - torch.pi
+            valid = bool(fit.valid)
+            rows.append((float((fit.t - pair.t[k]).norm()) if valid else np.inf,
+                         float(torch.rad2deg(turn.abs())) if valid else np.inf,
+                         float(fit.scale), float(found.mass), float(off)))
+    table = np.array(rows).reshape(-1, 5)
+    return dict(zip(('position_m', 'yaw_deg', 'scale', 'mass', 'depth_log'), table.T))
+
+
+def summary(errors: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return medians, 90 % quantiles and the share of gross errors (over 8 m)."""
+    position, yaw = errors['position_m'], errors['yaw_deg']
+    return {'position_median_m': float(np.median(position)),
+            'position_p90_m': float(np.quantile(position, 0.9, method='lower')),
+            'yaw_median_deg': float(np.median(yaw)),
+            'yaw_p90_deg': float(np.quantile(yaw, 0.9, method='lower')),
+            'gross_share': float(np.mean(position > 8.0)),
+            'depth_log_median': float(np.median(errors['depth_log']))}
