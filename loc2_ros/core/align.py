@@ -89,9 +89,14 @@ def ransac(ground: Tensor, tile: Tensor, weight: Tensor, settings: Ransac,
     :param weight: (N,) non-negative; a point of weight 0 takes no part.
     :param generator: seeded; may live on another device than the points.
     """
-    used = (weight > 0)[:, None]
-    ground, tile = torch.where(used, ground, 0.0), torch.where(used, tile, 0.0)
-    share = weight if settings.weighted else (weight > 0).to(weight)
+    if len(weight) == 0:  # the batched pass needs something to reduce over
+        ground, tile, weight = (x.new_zeros((1, *x.shape[1:])) for x in (ground, tile, weight))
+        none = ransac(ground, tile, weight, settings, generator)
+        return RansacFit(none.similarity, none.inlier[:0], none.soft_inliers)
+    used = weight > 0
+    weight = torch.where(used, weight, 0.0)
+    ground, tile = (torch.where(used[:, None], x, 0.0) for x in (ground, tile))
+    share = weight if settings.weighted else used.to(weight)
     index = draw_samples(weight, settings.hypotheses, settings.sample, generator)
     trial = _checked(_fit(ground[index], tile[index], torch.ones_like(weight[index]), settings),
                      settings)

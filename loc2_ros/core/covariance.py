@@ -55,7 +55,7 @@ def pose_covariance(ground: Tensor, tile: Tensor, weight: Tensor, inlier: Tensor
     influence, lever, valid = _influence(seen, weight, scale_gain)
     cov = (influence @ noise @ influence.mT).sum(-3) * correlation
     by_scale = torch.cat((lever, torch.zeros_like(lever[..., :1])), -1)  # what ds / s does
-    sigma = sigma_scale * (1.0 - torch.as_tensor(scale_gain).to(cov))
+    sigma = sigma_scale * (1.0 - torch.as_tensor(scale_gain, dtype=cov.dtype, device=cov.device))
     scale = similarity.scale.double()
     cov = cov + (sigma / scale.clamp_min(1e-6)).square()[..., None, None] \
         * by_scale[..., :, None] * by_scale[..., None, :]
@@ -126,8 +126,9 @@ def carry_to_base(cov_camera: Tensor, lever_m: Tensor, yaw_base_rad: float) -> T
     :param lever_m: (2,) camera in base_link.
     :param yaw_base_rad: heading of base_link in the map.
     """
-    lever = torch.as_tensor(lever_m).to(cov_camera)
-    yaw = torch.as_tensor(yaw_base_rad).to(cov_camera)
+    dtype, device = cov_camera.dtype, cov_camera.device
+    lever = torch.as_tensor(lever_m, dtype=dtype, device=device)
+    yaw = torch.as_tensor(yaw_base_rad, dtype=dtype, device=device)
     c, s = torch.cos(yaw), torch.sin(yaw)
     zero, one = torch.zeros_like(c), torch.ones_like(c)
     dx = s * lever[0] + c * lever[1]  # derivative of -R(yaw) lever
@@ -178,7 +179,8 @@ def _influence(seen: Tensor, weight: Tensor,
     valid = (total > 0) & (spread > 1e-6)
     w = share / torch.where(valid, spread, 1.0)[..., None]
     turn = torch.stack((-y * w, x * w), -1)  # d theta
-    grow = torch.stack((x * w, y * w), -1) * torch.as_tensor(gain).to(w)[..., None, None]
+    free = torch.as_tensor(gain, dtype=w.dtype, device=w.device)[..., None, None]
+    grow = free * torch.stack((x * w, y * w), -1)  # d s / s
     # t = mean(tile) - s R mean(ground): the mean shifts, turns and grows
     mx, my = mean[..., None, 0, None], mean[..., None, 1, None]
     zero = torch.zeros_like(share)

@@ -87,8 +87,9 @@ def fit_similarity(ground: Tensor, tile: Tensor, weight: Tensor, *,
     Closed form in the plane; Umeyama, PAMI 1991, equations 40-42. Gradients are finite for
     invalid items too.
     """
-    used = (weight > 0)[..., None]
-    a, b = torch.where(used, ground, 0.0), torch.where(used, tile, 0.0)
+    used = weight > 0
+    weight = torch.where(used, weight, 0.0)
+    a, b = (torch.where(used[..., None], x, 0.0) for x in (ground, tile))
     total = weight.sum(-1)
     w = (weight / torch.where(total > 0, total, 1.0)[..., None])[..., None]  # sums to 1
     a_mean, b_mean = (w * a).sum(-2), (w * b).sum(-2)
