@@ -107,6 +107,8 @@ class World:
                BEST_EFFORT)
         listen(DiagnosticArray, '/diagnostics', self.got['diagnostics'].append, 100)
         listen(TFMessage, '/tf', lambda m: self.got['tf'].extend(m.transforms), 100)
+        listen(TFMessage, '/tf_static', lambda m: self.got['tf_static'].extend(m.transforms),
+               LATCHED)
         listen(PoseStamped, '/local_xy_origin', self.got['origin'].append, LATCHED)
         self._spinners.append(Spinner(self.node, self.context))
 
@@ -183,6 +185,13 @@ class World:
             status = self.status(name)
             return status if status and status[0] == level and text in status[1] else None
         return self.until(found, f'{name} at level {level} with {text!r}')
+
+    def shows(self, name, key, value):
+        """Wait until a status shows a value under a key; return its values."""
+        def found():
+            values = (self.status(name) or (0, '', {}))[2]
+            return values if values.get(key) == value else None
+        return self.until(found, f'{name} to show {key} = {value}')
 
     def counted(self, reason, count=1):
         """Wait until a reason has been counted so often; return the localization values."""
