@@ -1,0 +1,251 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+The localizer: one camera image and a prior go in, a fix or a reasoned rejection comes out.
+
+``Localizer.localize`` reads like the paper: crop, features, match, lift, align, covariance,
+gate. It knows no ROS; the node and the offline twin both call it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+import math
+import time
+from typing import Any
+
+from loc2_ros.core.align import Ransac
+from loc2_ros.core.camera import Mount, tile_points_to_map, tile_to_map
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.gate import gate, Limits
+from loc2_ros.core.lift import lift_planar
+from loc2_ros.core.similarity import ScalePrior
+from loc2_ros.core.values import Array, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.maps.store import Crop, MapStore, open_store
+from loc2_ros.model.contract import Contract
+from loc2_ros.model.depth import (DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth)
+from loc2_ros.model.inference import Network, Observation
+from loc2_ros.model.quality import Quality
+from loc2_ros.model.solve import solve, Solved, Solver
+from loc2_ros.model.weights import load_model, ModelError
+import numpy as np
+import torch
+
+# Off the prior heading by more than the trained range and this much is no answer any more
+HEADING_MARGIN_RAD = math.radians(5.0)
+# A match has to carry this much probability to be shown and counted
+MIN_WEIGHT = 1e-3
+
+
+@dataclass(frozen=True)
+class LocalizerSettings:
+    """
+    What a user may set; 0, '' and () mean: as tuned with the model.
+
+    :param map_path: MBTiles, tile folder or raster; see ``open_store``.
+    :param map_offset_m: () or (east, north), where the imagery shows a point minus where it is.
+    :param crop_size_m: side of the aerial crop, ``resolution`` its metres per pixel.
+    :param covariance_floor: () or standard deviations (m, m, rad).
+    """
+
+    checkpoint: str = 'mini'
+    device: str = 'auto'
+    precision: str = 'auto'
+    map_path: str = ''
+    map_offset_m: tuple[float, ...] = ()
+    cache_mb: float = 64.0
+    crop_size_m: float = 0.0
+    resolution: float = 0.0
+    ransac_threshold_m: float = 0.0
+    ransac_iterations: int = 0
+    seed: int = 0
+    min_inliers: int = 0
+    min_score: float = 0.0
+    max_prior_distance_m: float = 50.0
+    min_valid_fraction: float = 0.8
+    covariance_floor: tuple[float, ...] = ()
+    covariance_ceiling: tuple[float, ...] = (30.0, 30.0, 1.6)
+    covariance_scale: float = 1.0
+    depth_source: str = 'model'
+    camera_height: float = 1.65
+    camera_pitch: float = 0.0
+
+
+class Localizer:
+    """
+    Localizes images in one map.
+
+    :param network: the model.
+    :param store: the aerial map; may be exchanged while running.
+    :param frame: the map frame; may be exchanged, as when the datum becomes known.
+    :param quality: turns what the solver saw into a covariance and a score.
+    """
+
+    def __init__(self, network: Network, store: MapStore, frame: LocalFrame, limits: Limits,
+                 solver: Solver, quality: Quality, depth: DepthSource, seed: int = 0) -> None:
+        self.network, self.store, self.frame = network, store, frame
+        self.limits, self.solver, self.quality = limits, solver, quality
+        self.depth, self.seed = depth, seed
+
+    @property
+    def contract(self) -> Contract:
+        """Return the contract in use."""
+        return self.network.contract
+
+    def localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
+        """Estimate the pose of base_link at ``image.stamp_ns``; never raises for bad data."""
+        watch = _Watch()
+        contract = self.contract
+        view = _expected_camera(prior, mount)
+        if contract.heading_up and prior.yaw_map_rad is None:
+            return Rejection(image.stamp_ns, Reason.NO_HEADING,
+                             {'heading_range_deg': contract.heading_range_deg},
+                             f'the model {contract.name} needs a heading prior')
+        # Heading-up weights expect the prior heading to point right in the crop
+        psi = view.yaw_rad if contract.heading_up else 0.0
+        crop = self.store.crop(self.frame, view.xy_m, psi, contract.tile_m, contract.aerial_px)
+        watch.lap('crop')
+        if not crop.valid_fraction >= self.limits.min_valid_fraction or not crop.valid.any():
+            return Rejection(image.stamp_ns, Reason.MAP_COVERAGE,
+                             {'valid_fraction': crop.valid_fraction,
+                              'min_valid_fraction': self.limits.min_valid_fraction})
+        depth = self.depth.tokens(image, mount, contract.ground_grid)
+        if depth is None and not self.depth.from_model:
+            return Rejection(image.stamp_ns, Reason.NO_DEPTH)
+        seen = self.network.observe(image, crop.image, depth)
+        watch.lap('network')
+        lifted = lift_planar(seen.depth_m, seen.rays,
+                             torch.as_tensor(mount.level_R_camera).to(seen.depth_m))
+        solved = solve(seen.P, lifted, seen.usable, contract.aerial_grid, contract.cell_m,
+                       self.solver, torch.Generator().manual_seed(self.seed))
+        watch.lap('solve')
+        shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch)
+        matches = int((solved.weight > MIN_WEIGHT).sum())
+        if not bool(solved.similarity.valid):
+            return Rejection(image.stamp_ns, Reason.DEGENERATE, {'matches': matches},
+                             evidence=shown)
+        map_T_camera = tile_to_map(float(solved.similarity.theta),
+                                   solved.similarity.t.double().numpy(), view.xy_m, psi)
+        map_T_base = map_T_camera @ mount.base_T_camera.inverse()
+        claim = self.quality.judge(lifted, solved, contract.cell_m, psi,
+                                   mount.base_T_camera.xy_m, map_T_base.yaw_rad)
+        fix = Fix(image.stamp_ns, map_T_base, claim.covariance, claim.score,
+                  float(solved.similarity.scale), matches, int(solved.inlier.sum()),
+                  float(np.linalg.norm(map_T_base.xy_m - prior.xy_map_m)),
+                  replace(shown, numbers=claim.features, timings_s=watch.laps))
+        return gate(fix, prior, self.limits)
+
+    def about(self) -> dict[str, Any]:
+        """Return what diagnostics tell about the model."""
+        return self.network.about()
+
+    def close(self) -> None:
+        """Release the map and the network's memory."""
+        self.store.close()
+        self.network.close()
+
+
+class _Watch:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
+    """Return where the camera should be; without a heading, where base_link should be."""
+    if prior.yaw_map_rad is None:
+        return Pose2(float(prior.xy_map_m[0]), float(prior.xy_map_m[1]), 0.0)
+    base = Pose2(float(prior.xy_map_m[0]), float(prior.xy_map_m[1]), prior.yaw_map_rad)
+    return base @ mount.base_T_camera
+
+
+def _evidence(image: Image, crop: Crop, centre_m: Array, psi: float, lifted: torch.Tensor,
+              seen: Observation, solved: Solved, contract: Contract, watch: _Watch) -> Evidence:
+    rows, cols = contract.ground_grid
+    shown = (solved.weight > MIN_WEIGHT).numpy()
+    v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
+                       (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
+    placed = solved.similarity.apply(torch.where(seen.usable[:, None], lifted, 0.0))
+    return Evidence(
+        crop_rgb=crop.image, map_T_px=crop.map_T_px,
+        ground_uv_px=np.stack([u.ravel(), v.ravel()], -1)[shown],
+        lifted_map_m=tile_points_to_map(placed.double().numpy(), centre_m, psi)[shown],
+        matched_map_m=tile_points_to_map(solved.tile_m.double().numpy(), centre_m, psi)[shown],
+        weight=solved.weight.double().numpy()[shown], inlier=solved.inlier.numpy()[shown],
+        timings_s=watch.laps)
+
+
+def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
+    """
+    Load model and map.
+
+    :raises ModelError: the model cannot be used.
+    :raises MapError: the map cannot be opened.
+    """
+    store = open_store(settings.map_path, cache_mb=settings.cache_mb,
+                       map_offset_m=_pair(settings.map_offset_m))
+    model = load_model(settings.checkpoint, settings.device, settings.precision)
+    contract = _sized(model.contract, settings)
+    depth = DEPTH_SOURCES[settings.depth_source](settings)
+    if depth.from_model and not contract.own_depth:
+        raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
+                         'image, lidar or flat')
+    network = Network(replace(model, contract=contract))
+    network.warm_up()
+    return Localizer(network, store, frame, _limits(contract, settings),
+                     _solver(contract, settings), Quality.of(contract, settings.covariance_floor,
+                                                             settings.covariance_scale),
+                     depth, settings.seed)
+
+
+DEPTH_SOURCES: dict[str, Any] = {
+    'model': lambda settings: ModelDepth(), 'image': lambda settings: DepthImages(),
+    'lidar': lambda settings: LidarDepth(),
+    'flat': lambda settings: FlatGround(settings.camera_height, settings.camera_pitch)}
+
+
+def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:
+    return (values[0], values[1]) if values else None
+
+
+def _sized(contract: Contract, settings: LocalizerSettings) -> Contract:
+    """Apply the user's crop size and resolution to the contract."""
+    tile = settings.crop_size_m or contract.tile_m
+    gsd = settings.resolution or contract.tile_m / contract.aerial_px
+    px = max(contract.stride, round(tile / gsd / contract.stride) * contract.stride)
+    return replace(contract, tile_m=tile, aerial_px=px)
+
+
+def _limits(contract: Contract, settings: LocalizerSettings) -> Limits:
+    tuned, reach = contract.gate, contract.heading_range_rad
+    ceiling = settings.covariance_ceiling
+    return Limits(
+        min_valid_fraction=settings.min_valid_fraction,
+        min_inliers=settings.min_inliers or int(tuned.get('min_inliers', 20)),
+        min_score=settings.min_score or float(tuned.get('min_score', 0.0)),
+        max_prior_distance_m=settings.max_prior_distance_m,
+        max_sigma_xy_m=min(ceiling[0], ceiling[1]), max_sigma_yaw_rad=ceiling[2],
+        heading_range_rad=None if reach is None else reach + HEADING_MARGIN_RAD,
+        scale_range=(tuned.get('scale_low', 0.75), tuned.get('scale_high', 1.35)))
+
+
+def _solver(contract: Contract, settings: LocalizerSettings) -> Solver:
+    tuned, reach = contract.solver, contract.heading_range_rad
+    theta = None
+    if reach is not None and contract.heading_up:
+        reach += HEADING_MARGIN_RAD
+        theta = (-math.pi / 2 - reach, -math.pi / 2 + reach)
+    prior = None
+    if tuned.get('scale_sigma', 0.0) > 0:
+        prior = ScalePrior(1.0, tuned['scale_sigma'], tuned.get('sigma_match_m', 1.5))
+    search = Ransac(hypotheses=settings.ransac_iterations or int(tuned.get('hypotheses', 512)),
+                    threshold_m=settings.ransac_threshold_m or tuned.get('threshold_m', 2.5),
+                    theta_range=theta)
+    return Solver(search, int(tuned.get('rounds', 3)), tuned.get('reach_m', 1.2), prior)
