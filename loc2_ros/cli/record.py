@@ -1,0 +1,42 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""``loc2 record``: measure the node while a recording is played to it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from loc2_ros.cli import options
+from loc2_ros.cli.errors import expected
+import typer
+
+
+def record(
+    bag: options.Bag,
+    out: options.Out,
+    node: Annotated[str, typer.Option(help='Name of the node to listen to.')] = 'loc2',
+    idle: Annotated[float, typer.Option(
+        min=1.0, help='Stop after this many seconds without /clock.')] = 3.0,
+    config: options.Config = [],  # noqa: B006 (typer copies it)
+    param: options.Params = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(min=0, help='Only noted in metrics.json.')] = 0,
+) -> None:
+    """
+    Listen to the node while BAG is played, and write poses.tum, fixes.csv and metrics.json.
+
+    Ends when /clock falls silent, or on Ctrl-C. The recording is read for its image stamps and
+    its ground truth.
+    """
+    from loc2_ros.cli.settings import load_settings
+    from loc2_ros.data.bag import BagError, open_bag
+    from loc2_ros.evaluate.recorded import summary_lines
+    from loc2_ros.ros.replay_session import record as listen
+
+    with expected(BagError, ValueError, OSError):
+        settings = load_settings(config, param)
+        with open_bag(bag):     # a wrong path is told now, not after the drive
+            pass
+        for line in summary_lines(listen(bag, settings, out, node_name=node, idle_s=idle,
+                                         seed=seed)):
+            typer.echo(line)
+        typer.echo(f'wrote {out}')
