@@ -9,11 +9,12 @@ from typing import Any, Callable, Mapping
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.values import MapError
+from loc2_ros.ros.about import about_map, about_model, load
 from loc2_ros.ros.datum import datum_from_settings
 from loc2_ros.ros.declare import declare, values, verdict
 from loc2_ros.ros.frame_path import Localizer
 from loc2_ros.ros.output import Diagnostics
-from loc2_ros.ros.params import localizer_settings, ParameterError
+from loc2_ros.ros.params import ParameterError
 from loc2_ros.ros.session import Session
 from loc2_ros.ros.stats import Stats
 import rclpy
@@ -26,17 +27,6 @@ from std_srvs.srv import SetBool, Trigger
 
 LocalizerFactory = Callable[[Mapping[str, Any], LocalFrame], Localizer]
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
-    """
-    Load model and map as the parameters say.
-
-    :raises MapError, ModelError: one sentence with the remedy.
-    """
-    # Here, not above: torch takes seconds, and the node must be able to say that it is missing
-    from loc2_ros.pipeline import load_localizer, LocalizerSettings
-    return load_localizer(LocalizerSettings(**localizer_settings(settings)), frame)
 
 
 class Loc2Node(LifecycleNode):
@@ -123,13 +113,11 @@ class Loc2Node(LifecycleNode):
         started = time.monotonic()
         self.settings.update(values(self))
         self._about = {}
-        if not self.settings['map.path'] and self._factory is load:
-            raise MapError('no map: set map.path to an MBTiles file or a folder of tiles')
         frame = datum_from_settings(self.settings)
         self._datum = None if frame is None else (frame, 'parameter')
         # The localizer gets its real frame when the datum is known; crops wait for that
         self._localizer = self._factory(self.settings, frame or LocalFrame(0.0, 0.0))
-        self._about = {**_describe(self._localizer),
+        self._about = {**about_model(self._localizer),
                        'warmup_ms': 1e3 * (time.monotonic() - started)}
         self.get_logger().info(f'loaded {self.settings["checkpoint"]} and the map in '
                                f'{self._about["warmup_ms"] / 1e3:.1f} s')
@@ -161,12 +149,10 @@ class Loc2Node(LifecycleNode):
 
     def values(self) -> dict[str, Any]:
         """Return everything that diagnostics show."""
-        found = {**self.stats.values(), **self._about, 'state': self._state,
-                 'path': self.settings['map.path'] or None,
+        found = {**self.stats.values(), **self._about, **about_map(self._localizer),
+                 'state': self._state, 'path': self.settings['map.path'] or None,
                  'checkpoint': self.settings['checkpoint'], 'prior_source': 'fix',
-                 'odom_frame': self.settings['odom_frame'],
-                 'base_frame': self.settings['base_frame'],
-                 'fix_topic': self.settings['fix_topic']}
+                 **{k: self.settings[k] for k in ('odom_frame', 'base_frame', 'fix_topic')}}
         raised = self.stats.values().get('model_error')
         if raised:
             found['model_error'] = raised
@@ -215,12 +201,6 @@ class Loc2Node(LifecycleNode):
         self.stats.jumped()
         if self.session is not None:
             self.session.restart()
-
-
-def _describe(localizer: Any) -> dict[str, Any]:
-    """Return what diagnostics tell about the model; a fake may have none of it."""
-    about = getattr(localizer, 'about', None)
-    return dict(about() if callable(about) else about or {})
 
 
 def main(args: list[str] | None = None) -> int:

@@ -95,8 +95,11 @@ class Stats:
                      stddev_xy_m=fix.sigma_xy_m, stddev_yaw_deg=math.degrees(fix.sigma_yaw_rad),
                      latency_s=latency_s,
                      latency_max_s=max(latency_s, v.get('latency_max_s') or 0.0))
-            if fix.evidence is not None and 'valid_fraction' in fix.evidence.numbers:
-                v['valid_fraction'] = float(fix.evidence.numbers['valid_fraction'])
+            if fix.evidence is not None:
+                if 'valid_fraction' in fix.evidence.numbers:
+                    v['valid_fraction'] = float(fix.evidence.numbers['valid_fraction'])
+                if 'crop' in fix.evidence.timings_s:
+                    v['crop_ms'] = 1e3 * fix.evidence.timings_s['crop']
 
     def jumped(self) -> None:
         """Count a jump of the clock; what depends on time starts anew."""

@@ -19,7 +19,7 @@ from loc2_ros.ros.node import Loc2Node
 import numpy as np
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -76,18 +76,20 @@ class Spinner:
         self.node = node
         self.executor = SingleThreadedExecutor(context=context)
         self.executor.add_node(node)
+        self.running = True
         self.thread = threading.Thread(target=self._spin)
         self.thread.start()
 
     def _spin(self):
-        try:
-            self.executor.spin()
-        except ExternalShutdownException:
-            pass
+        while self.running and self.executor.context.ok():
+            self.executor.spin_once(timeout_sec=0.1)
 
-    def close(self):
-        self.executor.shutdown()
+    def stop(self):
+        """Join the thread; a shutdown under a callback that runs would make rclpy raise."""
+        self.running = False
+        self.executor.wake()
         self.thread.join()
+        self.executor.shutdown()
 
 
 class World:
@@ -144,11 +146,12 @@ class World:
                    and self.node.count_publishers('/loc2/pose') > 0, 'the node to subscribe')
 
     def close(self):
-        """Stop in the order that keeps rclpy alive: workers, executors, threads, context."""
+        """Stop in the order that keeps rclpy alive: executors, threads, workers, context."""
+        for spinner in self._spinners:
+            spinner.stop()
         for node in self._loc2:
             node.close()
         for spinner in self._spinners:
-            spinner.close()
             spinner.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
