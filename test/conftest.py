@@ -16,6 +16,7 @@ import sys
 import tempfile
 from typing import IO
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,9 @@ os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 # Networks in tests are small: more threads only get into each other's way
 os.environ.setdefault('OMP_NUM_THREADS', str(min(2, os.cpu_count() or 1)))
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# The same examples everywhere, and no example fails for being slow on a busy machine
+hypothesis.settings.register_profile('loc2_ros', deadline=None, derandomize=True)
+hypothesis.settings.load_profile('loc2_ros')
 
 
 @pytest.fixture(scope='session')

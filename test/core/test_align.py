@@ -306,7 +306,7 @@ def test_settings_that_make_no_sense_are_refused_at_once() -> None:
             replace(Ransac(), **change)  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10 ** 6), st.integers(2, 40))
 def test_ransac_on_noise_is_finite_and_deterministic(seed: int, n: int) -> None:
     g = torch.Generator().manual_seed(seed)
