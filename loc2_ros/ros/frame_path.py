@@ -63,12 +63,14 @@ class FramePath:
         :param stopped: true when waiting has become pointless.
         :returns: the fix or why there is none, and the prior that was used.
         """
-        self._frames.ensure_static()
+        camera_frame = self.settings['camera_frame'] or job.msg.header.frame_id
+        self._frames.ensure_static(camera_frame)
         try:
             image = read_image(job.msg, self._camera(), job.stamp_ns)
         except BadMessage as error:
             return self._refused(job, error), None
-        mount = self._mount(job)
+        mount = self._frames.mount(camera_frame, job.stamp_ns)
+        self._stats.note(tf_base_camera=isinstance(mount, Mount))
         if isinstance(mount, Rejection):
             return mount, None
         self._intake.wait(job.stamp_ns, self.settings['prior.wait'], stopped)
@@ -85,12 +87,6 @@ class FramePath:
         if isinstance(self.camera, BadMessage):
             raise self.camera
         return self.camera
-
-    def _mount(self, job: Job) -> Mount | Rejection:
-        camera_frame = self.settings['camera_frame'] or job.msg.header.frame_id
-        mount = self._frames.mount(camera_frame, job.stamp_ns)
-        self._stats.note(tf_base_camera=isinstance(mount, Mount))
-        return mount
 
     def _localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
         started = time.monotonic()

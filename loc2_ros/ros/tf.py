@@ -27,7 +27,8 @@ from rclpy.time import Time
 import tf2_ros
 
 _POLL_S = 0.02
-_STATIC_PATIENCE_S = 1.0
+_STATIC_PATIENCE_S = 1.0     # for somebody else's static transform, from the first image on
+_SPOKEN_S = 0.1             # the same, once the camera has been placed on its child frame
 
 
 class MissingTransform(LookupError):
@@ -84,18 +85,27 @@ class Frames:
         except (MissingTransform, ValueError) as error:
             return Rejection(stamp_ns, Reason.NO_TF, detail=str(error))
 
-    def ensure_static(self) -> None:
-        """Send the configured static transform if nobody has sent one; the worker calls this."""
+    def ensure_static(self, camera_frame: str) -> None:
+        """
+        Send the configured static transform if nobody has sent one; the worker calls this.
+
+        :param camera_frame: whoever has placed the camera had the chance to place the rest.
+        """
         if not self._static_pending:
             return
         self._static_pending = False
         parent, child = self._settings['base_frame'], self._settings['static_tf.child_frame']
-        patience = time.monotonic() + _STATIC_PATIENCE_S
-        while time.monotonic() < patience:
+        now = time.monotonic()
+        patience, placed = now + _STATIC_PATIENCE_S, None
+        while now < patience and (placed is None or now < placed + _SPOKEN_S):
             if self.buffer.can_transform(parent, child, Time()):
                 self._node.get_logger().info(f'{parent} -> {child} is known; static_tf not sent')
                 return
+            if placed is None and camera_frame and self.buffer.can_transform(
+                    child, camera_frame, Time()):
+                placed = now
             time.sleep(_POLL_S)
+            now = time.monotonic()
         message = TransformStamped()
         message.header.frame_id, message.child_frame_id = parent, child
         message.transform = transform_to_msg(matrix_from_pose6(self._settings['static_tf.pose']))
