@@ -17,8 +17,8 @@ def town(
         min=0, help='Which town; 1000000 and above are for testing only.')] = 1_000_000,
     frames: Annotated[int, typer.Option(min=2, help='Images of the drive, at 5 Hz.')] = 150,
     crs: Annotated[str, typer.Option(
-        help='Coordinate system the map is delivered in, such as EPSG:25832; empty: web tiles '
-             'made from the local frame.')] = '',
+        help='Put the town where this coordinate system holds, such as EPSG:28992, and write the '
+             'photo as map.tif in it, too; empty: somewhere in Europe.')] = '',
 ) -> None:
     """
     Make a synthetic town: map.mbtiles and drive.mcap.
