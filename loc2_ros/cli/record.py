@@ -36,7 +36,8 @@ def record(
         settings = load_settings(config, param)
         with open_bag(bag):     # a wrong path is told now, not after the drive
             pass
-        for line in summary_lines(listen(bag, settings, out, node_name=node, idle_s=idle,
-                                         seed=seed)):
+        metrics = listen(bag, settings, out, node_name=node, idle_s=idle, seed=seed,
+                         say=lambda line: typer.echo(line, err=True))
+        for line in summary_lines(metrics):
             typer.echo(line)
         typer.echo(f'wrote {out}')

@@ -43,6 +43,9 @@ def run(
         settings = load_settings(config, param, map__path=map, checkpoint=model)
         if not settings['map.path']:
             raise MapError('no map: give --map an MBTiles file or a folder of tiles')
+        if settings['depth.source'] in ('image', 'lidar'):
+            raise ValueError('loc2 run knows depth.source model and flat only; for image and '
+                             'lidar play the recording to the node')
         noise = None if prior_noise is None else PriorNoise.parse(prior_noise, seed)
         made: list[Any] = []
 
@@ -57,7 +60,6 @@ def run(
         typer.echo(f'wrote {Path(out)}')
 
 
-def device_of(localizer: Any) -> str | None:
+def device_of(localizer: Any) -> str:
     """Return where a localizer's network runs, as text."""
-    device = getattr(getattr(localizer, 'model', None), 'device', None)
-    return None if device is None else str(device)
+    return str(localizer.network.model.device)

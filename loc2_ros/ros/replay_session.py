@@ -53,6 +53,7 @@ def replay_bag(path: Path, settings: Mapping[str, Any], *, rate: float, noise: s
                 say(f'not played: {name} ({why})')
             player.wait()
             seconds = (bag.end_ns - bag.start_ns) * 1e-9
+            say(f'playing {seconds:.1f} s at rate {rate:g}')
             with tqdm(total=round(seconds, 1), unit='s', disable=None if progress else True,
                       bar_format='{l_bar}{bar}| {n:.1f}/{total:.1f} s') as bar:
                 done = player.play(lambda now: _advance(bar, now))
@@ -62,10 +63,12 @@ def replay_bag(path: Path, settings: Mapping[str, Any], *, rate: float, noise: s
 
 
 def record(path: Path, settings: Mapping[str, Any], out: Path, *, node_name: str = 'loc2',
-           idle_s: float = _IDLE_S, seed: int | None = None) -> dict[str, Any]:
+           idle_s: float = _IDLE_S, seed: int | None = None,
+           say: Say = lambda line: None) -> dict[str, Any]:
     """
     Record until the player stops, and write the files of a run.
 
+    :param say: told when everything is subscribed to.
     :returns: the content of metrics.json.
     :raises BagError: the recording that is played cannot be read.
     """
@@ -73,6 +76,7 @@ def record(path: Path, settings: Mapping[str, Any], out: Path, *, node_name: str
         recorder = Recorder(node, node_name, settings['map_frame'])
         executor = SingleThreadedExecutor(context=node.context)
         executor.add_node(node)
+        say(f'recording what {node_name} says until /clock is silent for {idle_s:g} s or ^C')
         try:
             recorder.spin(executor, idle_s)
         except (KeyboardInterrupt, ExternalShutdownException):
