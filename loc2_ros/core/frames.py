@@ -82,7 +82,8 @@ class LocalFrame:
     def __post_init__(self) -> None:
         numbers = (self.lat_deg, self.lon_deg, self.height_m, self.yaw_rad)
         if not all(math.isfinite(n) for n in numbers) or abs(self.lat_deg) > 90.0:
-            raise ValueError(f'a datum needs finite numbers and a latitude in [-90, 90], got {self}')
+            raise ValueError('a datum needs finite numbers and a latitude in [-90, 90], '
+                             f'got {numbers}')
         lat, lon = math.radians(self.lat_deg), math.radians(self.lon_deg)
         c, s = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
         east = np.array([-math.sin(lon), math.cos(lon), 0.0])
