@@ -200,7 +200,7 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     network = Network(replace(model, contract=contract))
     network.warm_up()
     return Localizer(network, store, frame, _limits(contract, settings),
-                     _solver(contract, settings), Quality.of(contract, settings.covariance_floor,
+                     solver_of(contract, settings), Quality.of(contract, settings.covariance_floor,
                                                              settings.covariance_scale),
                      depth, settings.seed)
 
@@ -236,7 +236,8 @@ def _limits(contract: Contract, settings: LocalizerSettings) -> Limits:
         scale_range=(tuned.get('scale_low', 0.75), tuned.get('scale_high', 1.35)))
 
 
-def _solver(contract: Contract, settings: LocalizerSettings) -> Solver:
+def solver_of(contract: Contract, settings: LocalizerSettings) -> Solver:
+    """Return the solver of a model, as the user has changed it."""
     tuned, reach = contract.solver, contract.heading_range_rad
     theta = None
     if reach is not None and contract.heading_up:
