@@ -11,7 +11,6 @@ import sys
 from typing import Any
 
 import loc2_ros
-from loc2_ros.ros.params import check, defaults, ParameterError, parse
 import yaml
 
 
@@ -24,6 +23,7 @@ def load_settings(files: Sequence[str], params: Sequence[str], **named: Any) -> 
     :param named: values from options of their own, ``__`` for a dot; None and '' are left out.
     :raises ParameterError: one sentence with the remedy.
     """
+    from loc2_ros.ros.params import check, defaults, parse
     settings = defaults()
     for file in files:
         for name, value in read_file(find_config(file)):
@@ -40,6 +40,7 @@ def load_settings(files: Sequence[str], params: Sequence[str], **named: Any) -> 
 
 def find_config(name: str) -> Path:
     """Return a parameter file given by path, or by the name of a shipped one."""
+    from loc2_ros.ros.params import ParameterError
     path = Path(name)
     if path.is_file():
         return path
@@ -57,6 +58,7 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
 
     :raises ParameterError: not such a file.
     """
+    from loc2_ros.ros.params import ParameterError
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
