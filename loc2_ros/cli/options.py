@@ -22,3 +22,8 @@ Noise = Annotated[Optional[str], typer.Option(
          '"0,0" is none.')]
 Seed = Annotated[int, typer.Option('--seed', min=0, help='Seed of the prior noise.')]
 Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='No progress bar.')]
+Map = Annotated[str, typer.Option(
+    '--map', help='Aerial map: MBTiles file or folder of tiles.')]
+Model = Annotated[str, typer.Option('--model', help='Built-in model, or a model folder.')]
+Pictures = Annotated[bool, typer.Option(
+    '--pictures/--no-pictures', help='Draw pictures and report.html.')]

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from loc2_ros.cli import options
 from loc2_ros.cli.errors import expected
@@ -15,24 +14,26 @@ import typer
 def run(
     bag: options.Bag,
     out: options.Out,
-    map: Annotated[str, typer.Option(  # noqa: A002 (the option is called --map)
-        '--map', help='Aerial map: MBTiles file or folder of tiles.')] = '',
-    model: Annotated[str, typer.Option(help='Built-in model, or a model folder.')] = '',
+    map: options.Map = '',  # noqa: A002 (the option is called --map)
+    model: options.Model = '',
     config: options.Config = [],  # noqa: B006 (typer copies it)
     param: options.Params = [],  # noqa: B006
     prior_noise: options.Noise = None,
     seed: options.Seed = 0,
+    pictures: options.Pictures = True,
     quiet: options.Quiet = False,
 ) -> None:
     """
     Localize every image of a recording, with the code of the node but without ROS.
 
-    Writes poses.tum, fixes.csv, metrics.json and pictures. Two runs give the same poses.
+    Writes poses.tum, fixes.csv, metrics.json, pictures and report.html. Two runs give the same
+    poses.
     """
     from loc2_ros.cli.settings import load_settings
     from loc2_ros.data.bag import BagError
     from loc2_ros.data.perturb import PriorNoise
     from loc2_ros.evaluate.recorded import summary_lines
+    from loc2_ros.evaluate.report import write_report
     from loc2_ros.evaluate.run import run_bag
     from loc2_ros.maps.values import MapError
     from loc2_ros.model.weights import ModelError
@@ -55,9 +56,11 @@ def run(
 
         result = run_bag(bag, settings, make, noise=noise, seed=seed, progress=not quiet)
         metrics = result.write(out, model=settings['checkpoint'], device=device_of(made[0]))
+        if pictures:
+            write_report(out, bag, settings, made[0], title=f'{bag.stem}, offline')
         for line in summary_lines(metrics):
             typer.echo(line)
-        typer.echo(f'wrote {Path(out)}')
+        typer.echo(f'wrote {out}')
 
 
 def device_of(localizer: Any) -> str:

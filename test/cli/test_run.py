@@ -39,4 +39,6 @@ def test_every_image_of_kitti_0013_is_a_fix_or_has_a_reason(
     reasons = {reason.value for reason in Reason}
     rows = read_csv(tmp_path / 'out' / 'fixes.csv')
     assert len(rows) == 144
+    for name in ('poses.tum', 'report.html', 'trajectory.png'):
+        assert (tmp_path / 'out' / name).stat().st_size >= 0
     assert all(row.outcome == 'fix' or (row.outcome in reasons and row.detail) for row in rows)
