@@ -58,3 +58,7 @@ for _verb in VERBS:
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == '__main__':
+    main()
