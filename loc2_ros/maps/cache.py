@@ -26,7 +26,7 @@ class ByteLru(Generic[Value]):
         self._lock = threading.Lock()
 
     @property
-    def bytes(self) -> int:
+    def bytes(self) -> int:  # noqa: A003
         """Return how much is held now."""
         return self._bytes
 

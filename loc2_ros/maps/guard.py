@@ -23,7 +23,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 class Header(NamedTuple):
     """What a PNG, JPEG or WebP file says it holds, and whether its end is there."""
 
-    format: str
+    format: str  # noqa: A003
     width: int
     height: int
     whole: bool

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import sqlite3
-from typing import NamedTuple
+from typing import Mapping, NamedTuple
 import zlib
 
 import cv2
@@ -51,7 +51,7 @@ class Pyramid:
         self.top = top
         self.counts: dict[int, int] = {}
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.executescript('''
+        self._database.executescript("""
             PRAGMA application_id = 0x4d504258;  -- MBTiles, as its specification asks
             PRAGMA journal_mode = OFF;
             CREATE TABLE metadata (name TEXT, value TEXT);
@@ -59,7 +59,7 @@ class Pyramid:
                                 tile_data BLOB);
             CREATE UNIQUE INDEX tile_index ON tiles (zoom_level, tile_column, tile_row);
             CREATE TABLE loc2_crc (z INTEGER, x INTEGER, y INTEGER, crc32 INTEGER);
-            BEGIN;''')
+            BEGIN;""")
 
     def build(self, bottom: int) -> None:
         """Write the levels from ``bottom`` to ``top``."""

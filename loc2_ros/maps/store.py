@@ -48,8 +48,7 @@ def open_store(path: str | Path, *, cache_mb: float = 64.0, scheme: str | None =
     if file.suffix.lower() in _RASTERS:
         # Here, because rasterio is an extra and slow to import
         from loc2_ros.maps.raster import open_raster
-        return open_raster(file, cache_mb=cache_mb, crs=crs, map_offset_m=map_offset_m,
-                           allow_remote=allow_remote)
+        return open_raster(file, crs=crs, map_offset_m=map_offset_m, allow_remote=allow_remote)
     source = _open_tiles(file, scheme)
     info = _describe(file, source)
     if map_offset_m is not None:

@@ -36,7 +36,7 @@ class TileSource(Protocol):
     :ivar warnings: one sentence each.
     """
 
-    format: str
+    format: str  # noqa: A003
     zooms: tuple[int, ...]
     tile_px: int
     metadata: Mapping[str, str]
@@ -68,7 +68,7 @@ def tile_size(blobs: list[Any]) -> int | None:
 class MBTiles:
     """Tiles in one SQLite file; ``tiles`` may be a table or a view, rows count from the south."""
 
-    format = 'mbtiles'
+    format = 'mbtiles'  # noqa: A003
 
     def __init__(self, path: Path, scheme: str = 'tms') -> None:
         self._path = path

@@ -15,7 +15,8 @@ from loc2_ros.maps.decode import decode_tile
 from loc2_ros.maps.guard import BadTile
 from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m, merc_px
 from loc2_ros.maps.tiles import TileSource
-from loc2_ros.maps.values import check_request, Crop, StoreInfo, StoreStats
+from loc2_ros.maps.values import (check_request, Crop, east_north_in, probe_points, REACH_M,
+                                  StoreInfo, StoreStats)
 from loc2_ros.maps.warp import (halved, halvings, map_T_px, Patch, Project, shrink, source_T_px,
                                 warp, Window, window_of)
 import numpy as np
@@ -26,9 +27,6 @@ Array = NDArray[np.float64]
 # What an entry costs beside its pixels; also the price of a remembered hole
 _ENTRY_BYTES = 200
 _NOT_CACHED = Patch(np.zeros((0, 0, 3), np.uint8), None)
-# The tangent plane ends somewhere: further from the datum nothing counts as mapped
-_REACH_M = 1e6
-_PROBES = 16
 _USUAL_GSD_M = 0.2
 
 
@@ -79,9 +77,9 @@ class TileStore:
         xy = check_request(xy_map_m, yaw_map_rad, size_m, px)
         placed = map_T_px(xy, yaw_map_rad, size_m, px)
         with self._in_use:
-            if np.abs(xy).max() > _REACH_M:
+            if np.abs(xy).max() > REACH_M:
                 return Crop(*warp(None, placed, px), placed, size_m / px, None, False)
-            at = xy + self._offset(frame, xy)
+            at = xy + east_north_in(frame, xy, self._info.offset_m)
             lat_deg = frame.inverse(at)[0]
             zoom = choose_zoom(self._info.zooms, lat_deg, size_m / px, self._source.tile_px)
             self._last_zoom = zoom
@@ -101,14 +99,13 @@ class TileStore:
     def covered(self, frame: LocalFrame, xy_map_m: ArrayLike, size_m: float) -> float:
         """Return the fraction of a north-up square whose tiles exist, from 16 x 16 probes."""
         xy = check_request(xy_map_m, 0.0, size_m, 504)
-        if np.abs(xy).max() > _REACH_M:
+        if np.abs(xy).max() > REACH_M:
             return 0.0
-        at = xy + self._offset(frame, xy)
+        at = xy + east_north_in(frame, xy, self._info.offset_m)
         zoom = choose_zoom(self._info.zooms, frame.inverse(at)[0], size_m / 504,
                            self._source.tile_px)
-        steps = size_m * ((np.arange(_PROBES) + 0.5) / _PROBES - 0.5)
-        points = at + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-        tiles = np.floor(self._project(frame, zoom)(points) / self._source.tile_px).astype(int)
+        pixels = self._project(frame, zoom)(probe_points(at, size_m))
+        tiles = np.floor(pixels / self._source.tile_px).astype(int)
         unique, counts = np.unique(tiles, axis=0, return_counts=True)
         with self._in_use:
             there = [self._has(self._key(zoom, x, y)) for x, y in unique.tolist()]
@@ -117,9 +114,9 @@ class TileStore:
     def prefetch(self, frame: LocalFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
         """Decode the tiles within a square of a radius in the background; newest call wins."""
         xy = np.asarray(xy_map_m, np.float64)
-        if not self._cache.keeps or not np.all(np.abs(xy) <= _REACH_M) or not radius_m > 0:
+        if not self._cache.keeps or not np.all(np.abs(xy) <= REACH_M) or not radius_m > 0:
             return
-        at = xy + self._offset(frame, xy)
+        at = xy + east_north_in(frame, xy, self._info.offset_m)
         zoom = self._last_zoom if self._last_zoom is not None else choose_zoom(
             self._info.zooms, frame.inverse(at)[0], _USUAL_GSD_M, self._source.tile_px)
         reach = radius_m * np.array([[0, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]])
@@ -146,15 +143,6 @@ class TileStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
-
-    def _offset(self, frame: LocalFrame, xy: Array) -> Array:
-        """Return the map's east-north offset in the axes of the frame."""
-        east, north = self._info.offset_m
-        if east == 0.0 and north == 0.0:
-            return np.zeros(2)
-        angle = frame.convergence_rad(xy)
-        c, s = math.cos(angle), math.sin(angle)
-        return np.array([c * east - s * north, s * east + c * north])
 
     def _project(self, frame: LocalFrame, zoom: int) -> Project:
         """Return the projection of map metres to world pixels of a level."""

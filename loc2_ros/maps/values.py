@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 SIZE_RANGE_M = (5.0, 500.0)     # above, one matrix per crop is no longer within 11 mm
 PX_RANGE = (16, 4096)
+# The tangent plane ends somewhere: further from the datum nothing counts as mapped
+REACH_M = 1e6
+_PROBES = 16
 
 
 class MapError(Exception):
@@ -59,7 +62,7 @@ class StoreInfo:
     """
 
     path: str
-    format: str
+    format: str  # noqa: A003
     name: str = ''
     bounds: tuple[float, float, float, float] | None = None
     zooms: tuple[int, ...] = ()
@@ -140,3 +143,19 @@ def check_request(xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
     if not PX_RANGE[0] <= px <= PX_RANGE[1] or px != int(px):
         raise ValueError(f'a crop is {PX_RANGE[0]} to {PX_RANGE[1]} px wide, got {px}')
     return xy
+
+
+def east_north_in(frame: LocalFrame, xy_map_m: NDArray[np.float64],
+                  east_north_m: tuple[float, float]) -> NDArray[np.float64]:
+    """Return an east-north offset at a point in the axes of the frame, (2,)."""
+    if not any(east_north_m):
+        return np.zeros(2)
+    angle = frame.convergence_rad(xy_map_m)
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([[c, -s], [s, c]]) @ east_north_m
+
+
+def probe_points(xy_map_m: NDArray[np.float64], size_m: float) -> NDArray[np.float64]:
+    """Return 16 x 16 points spread over a north-up square, (256, 2)."""
+    steps = size_m * ((np.arange(_PROBES) + 0.5) / _PROBES - 0.5)
+    return xy_map_m + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)

@@ -1,0 +1,195 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+A map made of one raster file, GeoTIFF, COG or VRT, in its own coordinate system (extra ``geo``).
+
+A window is read in the file's own pixels, GDAL keeping its blocks, and warped once with the same
+matrix as tiles are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+import threading
+from types import TracebackType
+from typing import Any
+
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.maps.cache import InUse
+from loc2_ros.maps.geo import alpha_band, Geo, refuse_foreign
+from loc2_ros.maps.values import (check_request, Crop, east_north_in, MapError, probe_points,
+                                  REACH_M, StoreInfo, StoreStats)
+from loc2_ros.maps.warp import (Array, halved, halvings, map_T_px, Patch, Project, source_T_px,
+                                warp, Window, window_of)
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class RasterStore:
+    """
+    Crops from a raster file; implements ``MapStore``.
+
+    :param crs: takes the place of what the file says; needed if it says nothing.
+    :raises MapError: if the file is no 8-bit imagery with a known place.
+    """
+
+    def __init__(self, path: Path, crs: str | None = None,
+                 offset_m: tuple[float, float] = (0.0, 0.0), allow_remote: bool = False) -> None:
+        self._geo = Geo()
+        self._path = path
+        self._local = threading.local()
+        self._all: list[Any] = []
+        self._lock = threading.Lock()
+        self._in_use = InUse()
+        self._reads = self._broken = 0
+        self._last_error = ''
+        file = self._file()
+        try:
+            refuse_foreign(path, file, allow_remote)
+            self._alpha = alpha_band(path, file)
+            self._to_crs, warning = self._geo.transformer(path, crs or file.crs)
+            self._to_px = ~file.transform
+            self._size = (file.width, file.height)
+            self._info = self._describe(file, offset_m, warning)
+        except MapError:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> StoreInfo:
+        """Return what is known about the map."""
+        return self._info
+
+    def crop(self, frame: LocalFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
+             px: int) -> Crop:
+        """Cut a square out of the map; see ``TileStore.crop``."""
+        xy = check_request(xy_map_m, yaw_map_rad, size_m, px)
+        placed = map_T_px(xy, yaw_map_rad, size_m, px)
+        with self._in_use:
+            at = xy + east_north_in(frame, xy, self._info.offset_m)
+            matrix = source_T_px(self._project(frame), at, yaw_map_rad, size_m, px)
+            # PROJ answers with infinity where the system does not reach
+            if np.abs(xy).max() > REACH_M or not np.all(np.abs(matrix) < 1e9):
+                return Crop(*warp(None, placed, px), placed, size_m / px, None, False)
+            step = min(np.hypot(*matrix[:, 0]), np.hypot(*matrix[:, 1]))
+            times = halvings(matrix)
+            matrix = halved(matrix, times)
+            patch, origin = self._read(window_of(matrix, px), times)
+            matrix[:, 2] -= origin
+            gsd = float(size_m / px / step) * 2 ** times
+            return Crop(*warp(patch, matrix, px), placed, gsd, None, gsd > size_m / px)
+
+    def crop_latlon(self, lat_deg: float, lon_deg: float, yaw_true_rad: float, size_m: float,
+                    px: int) -> Crop:
+        """Cut a square around a place, in a throw-away frame at that place."""
+        return self.crop(LocalFrame(lat_deg, lon_deg), (0.0, 0.0), yaw_true_rad, size_m, px)
+
+    def covered(self, frame: LocalFrame, xy_map_m: ArrayLike, size_m: float) -> float:
+        """Return the fraction of a north-up square that lies within the file."""
+        xy = check_request(xy_map_m, 0.0, size_m, 504)
+        if np.abs(xy).max() > REACH_M:
+            return 0.0
+        at = xy + east_north_in(frame, xy, self._info.offset_m)
+        pixels = self._project(frame)(probe_points(at, size_m))
+        return float(np.mean(np.all((pixels >= 0) & (pixels <= self._size), axis=1)))
+
+    def prefetch(self, frame: LocalFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
+        """Do nothing: GDAL reads when asked."""
+
+    def stats(self) -> StoreStats:
+        """Return the counters: windows read as misses, windows that failed as broken."""
+        with self._lock:
+            return StoreStats(misses=self._reads, broken=self._broken,
+                              last_error=self._last_error)
+
+    def close(self) -> None:
+        """Release files; waits for crops under way."""
+        self._in_use.end()
+        with self._lock:
+            while self._all:
+                self._all.pop().close()
+
+    def __enter__(self) -> RasterStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def _file(self) -> Any:
+        """Return this thread's dataset; rasterio's are not to be shared."""
+        file = getattr(self._local, 'file', None)
+        if file is None:
+            file = self._local.file = self._geo.dataset(self._path)
+            with self._lock:
+                self._all.append(file)
+        return file
+
+    def _project(self, frame: LocalFrame) -> Project:
+        """Return the projection of map metres to pixels of the file."""
+        def project(xy_map_m: Array) -> Array:
+            lat, lon = frame.inverse(xy_map_m)
+            x, y = self._to_crs.transform(lon, lat)
+            a = self._to_px
+            with np.errstate(invalid='ignore'):
+                return np.stack([a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f], axis=1)
+
+        return project
+
+    def _read(self, need: Window, times: int) -> tuple[Patch | None, Array]:
+        """Read the part of a window, in halved pixels, that lies within the file."""
+        step = 1 << times
+        x0, y0 = max(need.x0, 0), max(need.y0, 0)
+        x1, y1 = min(need.x1, self._size[0] // step), min(need.y1, self._size[1] // step)
+        origin = np.array([x0, y0], np.float64)
+        if x0 >= x1 or y0 >= y1:
+            return None, origin
+        window = ((y0 * step, y1 * step), (x0 * step, x1 * step))
+        with self._lock:
+            self._reads += 1
+        try:
+            return self._patch(window, (y1 - y0, x1 - x0)), origin
+        except self._geo.errors as error:
+            with self._lock:
+                self._broken += 1
+                self._last_error = f'window {window}: {error}'
+            return None, origin
+
+    def _patch(self, window: Any, shape: tuple[int, int]) -> Patch:
+        file = self._file()
+        options = {'window': window, 'resampling': self._geo.average}
+        bands = [1, 2, 3] if file.count >= 3 else [1, 1, 1]
+        rgb = file.read(bands, out_shape=(3, *shape), **options)
+        if self._alpha:
+            mask = file.read(self._alpha, out_shape=shape, **options)
+        else:
+            mask = file.dataset_mask(window=window, out_shape=shape)
+        opaque = np.where(mask == 255, np.uint8(255), np.uint8(0))
+        return Patch(np.ascontiguousarray(rgb.transpose(1, 2, 0)),
+                     None if opaque.all() else opaque)
+
+    def _describe(self, file: Any, offset_m: tuple[float, float], warning: str) -> StoreInfo:
+        corners = np.array([file.transform * (x, y) for x in (0, file.width)
+                            for y in (0, file.height)])
+        lon, lat = self._to_crs.transform(*corners.T, direction='INVERSE')
+        if not np.all(np.isfinite([lon, lat])):
+            raise MapError(f'{self._path} lies outside its coordinate system; give the right crs')
+        bounds = (float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max()))
+        frame = LocalFrame((bounds[1] + bounds[3]) / 2, (bounds[0] + bounds[2]) / 2)
+        step = source_T_px(self._project(frame), np.zeros(2), 0.0, 100.0, 100)[:, :2]
+        tags, status = file.tags(), self._path.stat()
+        content = f'{self._path.resolve()} {status.st_size} {status.st_mtime_ns}'
+        return StoreInfo(
+            path=str(self._path), format=file.driver, name=self._path.stem, bounds=bounds,
+            gsd_m=float(1.0 / np.hypot(step[0], step[1]).min()), crs=str(file.crs),
+            date=tags.get('TIFFTAG_DATETIME'), attribution=tags.get('TIFFTAG_COPYRIGHT', ''),
+            offset_m=offset_m, digest=hashlib.sha256(content.encode()).hexdigest()[:16],
+            warnings=tuple(w for w in (warning,) if w))
+
+
+def open_raster(path: Path, *, crs: str | None, map_offset_m: tuple[float, float] | None,
+                allow_remote: bool) -> RasterStore:
+    """Open a raster as a map; see ``open_store``."""
+    east, north = map_offset_m or (0.0, 0.0)
+    return RasterStore(path, crs, (float(east), float(north)), allow_remote)
