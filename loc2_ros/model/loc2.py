@@ -47,7 +47,7 @@ class Loc2Net(nn.Module):
         self.contract = contract
         self.grd_backbone = make_backbone(contract.backbone, **contract.backbone_options)
         self.sat_backbone = make_backbone(contract.backbone, **contract.backbone_options)
-        channels = int(self.grd_backbone.channels)
+        channels = int(self.grd_backbone.channels)  # type: ignore[arg-type]
         widths, attention = contract.projector_widths, contract.attention
         self.grd_projector = Projector(channels + RAY_CHANNELS, widths, attention, True)
         self.sat_projector = Projector(channels, widths, attention, False)

@@ -81,6 +81,7 @@ class LinearAttentionLayer(nn.Module):
 
 
 class _AttentionStack(nn.Module):
+
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(LinearAttentionLayer(dim) for _ in range(layers))

@@ -1,8 +1,6 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""
-Model folders: ``config.json`` beside ``model.safetensors``; read, checked, written. No network.
-"""
+"""Model folders: ``config.json`` and ``model.safetensors``; read, checked, written; offline."""
 
 from __future__ import annotations
 
@@ -78,7 +76,8 @@ def load_model(name_or_dir: str, device: str = 'auto', precision: str = 'auto') 
     _check(tensors, net.state_dict(), folder / WEIGHTS)
     net.load_state_dict({k: v.float() if v.is_floating_point() else v
                          for k, v in tensors.items()})
-    net = net.eval().requires_grad_(False).to(target, memory_format=torch.channels_last)
+    net = net.eval().requires_grad_(False).to(target)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net, contract, file_sha256(folder / WEIGHTS), target, dtype)
 
 

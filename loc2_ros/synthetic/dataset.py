@@ -15,10 +15,6 @@ import os
 from pathlib import Path as FilePath
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-import torch
-
 from loc2_ros.core.values import Camera
 from loc2_ros.synthetic.looks import draw_look, draw_palette
 from loc2_ros.synthetic.ortho import render_ortho
@@ -27,6 +23,9 @@ from loc2_ros.synthetic.scene import light
 from loc2_ros.synthetic.streets import drive_path, Path
 from loc2_ros.synthetic.town import make_town, TEST_SEEDS_FROM
 from loc2_ros.synthetic.traffic import roadside_cars
+import numpy as np
+from numpy.typing import NDArray
+import torch
 
 Array = NDArray[np.float64]
 
@@ -94,7 +93,7 @@ def _render_job(job: tuple[int, FilePath, PairsConfig, str]) -> None:
     target = town_file(folder, seed)
     part = target.with_suffix(f'.{os.getpid()}.part')
     with open(part, 'wb') as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub wants a flag
     part.replace(target)
 
 

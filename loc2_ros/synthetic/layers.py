@@ -75,8 +75,8 @@ class Owners:
 
     def copy(self) -> Owners:
         """Return an independent copy."""
-        return Owners(*(list(v) for v in (self.kind, self.top, self.side, self.frame,
-                                          self.facade)))
+        return Owners(list(self.kind), list(self.top), list(self.side), list(self.frame),
+                      list(self.facade))
 
 
 @dataclass

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loc2_ros.synthetic.layers import Material
 import numpy as np
 from numpy.typing import NDArray
-
-from loc2_ros.synthetic.layers import Material
 
 Array = NDArray[np.float64]
 

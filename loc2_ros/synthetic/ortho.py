@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
+from loc2_ros.synthetic.scene import Scene
 import numpy as np
 from numpy.typing import NDArray
 import torch
 import torch.nn.functional as functional
-
-from loc2_ros.synthetic.scene import Scene
 
 
 def render_ortho(scene: Scene, gsd_m: float, shift_m: tuple[float, float],

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-import torch.nn.functional as functional
-
 from loc2_ros.core.values import Camera
 from loc2_ros.synthetic.layers import Kind
 from loc2_ros.synthetic.scene import Scene
+import torch
+from torch import Tensor
+import torch.nn.functional as functional
 
 NEAR_M, FAR_M, STEPS, REFINEMENTS = 1.2, 95.0, 176, 6
 
@@ -211,7 +210,7 @@ def _draw_cars(scene: Scene, rays: _Rays, rgb: Tensor, depth: Tensor,
 
 def _hit_box(rays: _Rays, x: Tensor, y: Tensor, yaw: Tensor, half_length: Tensor,
              half_width: Tensor, low: float, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the planar depth (B, H, W) at which rays enter a box, inf if never, and the height."""
+    """Return planar depth (B, H, W) where rays enter a box, inf if never, and the height."""
     c, s = torch.cos(yaw), torch.sin(yaw)
     ox, oy = rays.origin[:, 0, None, None] - x, rays.origin[:, 1, None, None] - y
     dx, dy = rays.dx[:, None], rays.dy[:, None]

@@ -11,13 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 
+from loc2_ros.synthetic.layers import Layers, Material
+from loc2_ros.synthetic.looks import Look
 import numpy as np
 import torch
 from torch import Tensor
 import torch.nn.functional as functional
-
-from loc2_ros.synthetic.layers import Layers, Material
-from loc2_ros.synthetic.looks import Look
 
 NOISE_PX = 512
 SHADOW_CELLS = 4
@@ -75,7 +74,8 @@ def light(layers: Layers, look: Look, seed: int, device: str = 'cpu') -> Scene:
     table = {k: torch.tensor(np.array(getattr(owners, k)), dtype=torch.float32, device=device)
              for k in ('kind', 'top', 'side', 'frame', 'facade')}
     is_plant = (table['kind'] == 3) | (table['kind'] == 4)
-    foliage = torch.where(is_plant[:, None], _tensor(look.foliage, device), torch.ones(3).to(device))
+    foliage = torch.where(is_plant[:, None], _tensor(look.foliage, device),
+                          torch.ones(3).to(device))
     top = (table['top'] * foliage).clamp(0, 1)
     texture = _texture(height.shape[0], generator).to(device)
     albedo = _albedo(layers, look, top, owner, texture, generator, device)
@@ -87,9 +87,11 @@ def light(layers: Layers, look: Look, seed: int, device: str = 'cpu') -> Scene:
     leaf = top[hanging] * (1.0 + 0.35 * texture[..., None])
     crown_rgb = leaf * (ambient + sunlight * (0.8 * (1 - crown_shadow))[..., None])
     noise = torch.randn((NOISE_PX, NOISE_PX), generator=generator).to(device)
-    return Scene(layers.res_m, layers.half_m, height, owner, torch.from_numpy(layers.low_m).to(device),
-                 high, hanging, top_rgb.clamp(0, 1.4), crown_rgb.clamp(0, 1.4), table['kind'].long(),
-                 (table['side'] * foliage).clamp(0, 1), table['frame'], table['facade'], noise, look)
+    return Scene(layers.res_m, layers.half_m, height, owner,
+                 torch.from_numpy(layers.low_m).to(device), high, hanging,
+                 top_rgb.clamp(0, 1.4), crown_rgb.clamp(0, 1.4), table['kind'].long(),
+                 (table['side'] * foliage).clamp(0, 1), table['frame'], table['facade'], noise,
+                 look)
 
 
 def _tensor(values: np.ndarray, device: str) -> Tensor:

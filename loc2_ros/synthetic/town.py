@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import math
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from loc2_ros.synthetic.layers import Kind, Layers, Material, rectangle
 from loc2_ros.synthetic.streets import make_network, Network, Street
+import numpy as np
+from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
+from loc2_ros.synthetic.streets import Path
 import numpy as np
 from numpy.typing import NDArray
-
-from loc2_ros.synthetic.streets import Path
 
 Array = NDArray[np.float64]
 

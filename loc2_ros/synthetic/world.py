@@ -37,7 +37,7 @@ class World:
     """Where things were written."""
 
     drive: Path
-    map: Path
+    map: Path  # noqa: A003
     geotiff: Path | None = None
 
     def __iter__(self) -> Iterator[Path]:

@@ -46,7 +46,8 @@ def train_town(config: TrainConfig, out: Path, resume: Path | None = None,
     out.mkdir(parents=True, exist_ok=True)
     files, valid_files = _render(config, (resume or out) / 'pairs', accelerator)
     set_seed(config.seed)
-    net = Loc2Net(config.contract).to(memory_format=torch.channels_last)
+    net = Loc2Net(config.contract)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.lr,
                                   weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: _rate(k, config))

@@ -138,7 +138,7 @@ class TownPairs(Dataset[Pair]):
             aerial, theta, t = aerial[::-1], math.pi - theta, np.array([-t[0], t[1]])
         images = [_photo(rng, im, self.augment) for im in (ground, aerial)]
         rays = token_rays(camera, contract.ground_grid, contract.rays)
-        return Pair(*images, torch.from_numpy(depth.reshape(-1).copy()),
+        return Pair(images[0], images[1], torch.from_numpy(depth.reshape(-1).copy()),
                     torch.from_numpy(static.reshape(-1).copy()),
                     torch.tensor(rays, dtype=torch.float32), torch.tensor(camera.fx).float(),
                     torch.tensor(theta).float(), torch.tensor(t).float())
