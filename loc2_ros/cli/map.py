@@ -54,19 +54,16 @@ def crop(
     crs: Crs = None,
 ) -> None:
     """Cut a square out of a map: PNG, transparent where there is no imagery, and JSON."""
-    import cv2
+    from loc2_ros.maps.decode import encode_png
     from loc2_ros.maps.store import open_store
-    import numpy as np
     try:
         with open_store(map_path, scheme=scheme, crs=crs) as store:
             cut = store.crop_latlon(lat, lon, math.radians(yaw), size, px)
             facts = store.info
     except MapError as error:
         _fail(error)
-    alpha = cut.valid.astype(np.uint8) * 255
     try:
-        done, data = cv2.imencode('.png', np.dstack([cut.image[..., ::-1], alpha]))
-        out.write_bytes(data.tobytes())
+        out.write_bytes(encode_png(cut.image, cut.valid))
         out.with_suffix('.json').write_text(json.dumps({
             'lat_deg': lat, 'lon_deg': lon, 'yaw_true_deg': yaw, 'size_m': size, 'px': px,
             'valid_fraction': cut.valid_fraction, 'source_gsd_m': cut.source_gsd_m,

@@ -8,6 +8,7 @@ import cv2
 from loc2_ros.maps.guard import BadTile, check_tile
 from loc2_ros.maps.warp import Image, Patch
 import numpy as np
+from numpy.typing import NDArray
 
 
 def decode_tile(blob: object, tile_px: int) -> Patch:
@@ -47,3 +48,9 @@ def encode_tile(rgb: Image, alpha: Image | None, quality: int) -> bytes:
     if not done:
         raise BadTile('OpenCV could not encode a tile; its WebP or JPEG support is missing')
     return data.tobytes()
+
+
+def encode_png(rgb: Image, valid: NDArray[np.bool_]) -> bytes:
+    """Return a PNG that is transparent where the mask is not set."""
+    alpha = valid.astype(np.uint8) * 255
+    return cv2.imencode('.png', np.dstack([rgb[..., ::-1], alpha]))[1].tobytes()
