@@ -43,7 +43,7 @@ def test_the_version_is_told() -> None:
 
 def test_the_command_line_loads_neither_torch_nor_ros_nor_opencv() -> None:
     code = ('import sys, loc2_ros.cli.main; '
-            'print([m for m in ("torch", "rclpy", "cv2", "numpy") if m in sys.modules])')
+            'print([m for m in ("torch", "rclpy", "cv2", "matplotlib") if m in sys.modules])')
     found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
                            check=True)
     assert found.stdout == '[]\n'
