@@ -189,7 +189,7 @@ def _regress(features: Array, target: Array, rounds: int = 20) -> dict[str, floa
         solution = np.linalg.solve(design.T @ (design * weight[:, None]) + ridge,
                                    design.T @ (weight * target))
         weight = 1 / np.maximum(np.abs(target - design @ solution), 0.1)
-    return _named(solution)
+    return _named(np.asarray(solution, np.float64))
 
 
 def _logistic(features: Array, good: NDArray[np.bool_], rounds: int = 30) -> dict[str, float]:
