@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
-from loc2_ros.core.frames import radii_m
+from loc2_ros.core.frames import LocalFrame, radii_m
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -58,3 +58,17 @@ def choose_zoom(zooms: Sequence[int], lat_deg: float, target_gsd_m: float,
         if coarse_gsd_m(lat_deg, zoom, tile_px) <= slack * target_gsd_m:
             return zoom
     return max(zooms)
+
+
+def world_projection(frame: LocalFrame, zoom: int,
+                     tile_px: int = TILE_PX) -> Callable[[Array], Array]:
+    """Return the projection of (N, 2) map metres to world pixels, unbroken around the first."""
+    world = float(tile_px << zoom)
+
+    def project(xy_map_m: Array) -> Array:
+        pixels = merc_px(*frame.inverse(xy_map_m), zoom, tile_px)
+        # Across the antimeridian the world goes on beyond its edge
+        pixels[:, 0] -= world * np.round((pixels[:, 0] - pixels[0, 0]) / world)
+        return pixels
+
+    return project

@@ -13,12 +13,12 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.cache import ByteLru, InUse, NewestJob
 from loc2_ros.maps.decode import decode_tile
 from loc2_ros.maps.guard import BadTile
-from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m, merc_px
+from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m, world_projection
 from loc2_ros.maps.tiles import TileSource
 from loc2_ros.maps.values import (check_request, Crop, east_north_in, probe_points, REACH_M,
                                   StoreInfo, StoreStats)
-from loc2_ros.maps.warp import (halved, halvings, map_T_px, Patch, Project, shrink, source_T_px,
-                                warp, Window, window_of)
+from loc2_ros.maps.warp import (halved, halvings, map_T_px, Patch, shrink, source_T_px, warp,
+                                Window, window_of)
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -83,7 +83,7 @@ class TileStore:
             lat_deg = frame.inverse(at)[0]
             zoom = choose_zoom(self._info.zooms, lat_deg, size_m / px, self._source.tile_px)
             self._last_zoom = zoom
-            matrix = source_T_px(self._project(frame, zoom), at, yaw_map_rad, size_m, px)
+            matrix = source_T_px(world_projection(frame, zoom, self._source.tile_px), at, yaw_map_rad, size_m, px)
             times = min(halvings(matrix), int(math.log2(self._source.tile_px)))
             matrix = halved(matrix, times)
             patch, origin = self._mosaic(zoom, window_of(matrix, px), times)
@@ -104,7 +104,7 @@ class TileStore:
         at = xy + east_north_in(frame, xy, self._info.offset_m)
         zoom = choose_zoom(self._info.zooms, frame.inverse(at)[0], size_m / 504,
                            self._source.tile_px)
-        pixels = self._project(frame, zoom)(probe_points(at, size_m))
+        pixels = world_projection(frame, zoom, self._source.tile_px)(probe_points(at, size_m))
         tiles = np.floor(pixels / self._source.tile_px).astype(int)
         unique, counts = np.unique(tiles, axis=0, return_counts=True)
         with self._in_use:
@@ -120,7 +120,7 @@ class TileStore:
         zoom = self._last_zoom if self._last_zoom is not None else choose_zoom(
             self._info.zooms, frame.inverse(at)[0], _USUAL_GSD_M, self._source.tile_px)
         reach = radius_m * np.array([[0, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]])
-        tiles = np.floor(self._project(frame, zoom)(at + reach) / self._source.tile_px)
+        tiles = np.floor(world_projection(frame, zoom, self._source.tile_px)(at + reach) / self._source.tile_px)
         (x0, y0), (x1, y1) = tiles.min(axis=0).astype(int), tiles.max(axis=0).astype(int)
         self._prefetcher.submit([self._key(zoom, x, y) for y in range(y0, y1 + 1)
                                  for x in range(x0, x1 + 1)])
@@ -143,18 +143,6 @@ class TileStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
-
-    def _project(self, frame: LocalFrame, zoom: int) -> Project:
-        """Return the projection of map metres to world pixels of a level."""
-        world = float(self._source.tile_px << zoom)
-
-        def project(xy_map_m: Array) -> Array:
-            pixels = merc_px(*frame.inverse(xy_map_m), zoom, self._source.tile_px)
-            # Across the antimeridian the world goes on beyond its edge
-            pixels[:, 0] -= world * np.round((pixels[:, 0] - pixels[0, 0]) / world)
-            return pixels
-
-        return project
 
     def _mosaic(self, zoom: int, need: Window, times: int) -> tuple[Patch | None, Array]:
         """
