@@ -112,7 +112,10 @@ class Localizer:
         depth = self.depth.tokens(image, mount, contract.ground_grid)
         if depth is None and not self.depth.from_model:
             return Rejection(image.stamp_ns, Reason.NO_DEPTH)
-        seen = self.network.observe(image, crop.image, depth)
+        try:
+            seen = self.network.observe(image, crop.image, depth)
+        except RuntimeError as error:       # what torch raises, out of memory included
+            return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
         watch.lap('network')
         lifted = lift_planar(seen.depth_m, seen.rays,
                              torch.as_tensor(mount.level_R_camera).to(seen.depth_m))

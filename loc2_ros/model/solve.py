@@ -65,6 +65,7 @@ def solve(P: Tensor, lifted: Tensor, usable: Tensor, grid: tuple[int, int], cell
     :param lifted: (Ng, 2) ground points.
     :param usable: (Ng,) bool, tokens that could be lifted.
     """
+    lifted = torch.where(usable[:, None], lifted, 0.0)
     first = token_matches(P[None], grid, cell_m)
     weight = first.weight[0] * usable
     start = ransac(lifted, first.tile_m[0], weight, solver.ransac, generator)
