@@ -202,10 +202,9 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
                          'image, lidar or flat')
     network = Network(replace(model, contract=contract))
     network.warm_up()
+    quality = Quality.of(contract, settings.covariance_floor, settings.covariance_scale)
     return Localizer(network, store, frame, _limits(contract, settings),
-                     solver_of(contract, settings), Quality.of(contract, settings.covariance_floor,
-                                                             settings.covariance_scale),
-                     depth, settings.seed)
+                     solver_of(contract, settings), quality, depth, settings.seed)
 
 
 DEPTH_SOURCES: dict[str, Any] = {
