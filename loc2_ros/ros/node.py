@@ -24,6 +24,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
+import tf2_ros
 
 LocalizerFactory = Callable[[Mapping[str, Any], LocalFrame], Localizer]
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -43,6 +44,8 @@ class Loc2Node(LifecycleNode):
         self.settings = declare(self)
         self.add_on_set_parameters_callback(verdict)
         self.stats = Stats()
+        # With the node, so that a backward jump of its clock clears the buffer
+        self.tf_buffer = tf2_ros.Buffer(node=self)
         self.session: Session | None = None
         self._factory = localizer_factory
         self._localizer: Localizer | None = None
@@ -153,9 +156,6 @@ class Loc2Node(LifecycleNode):
                  'state': self._state, 'path': self.settings['map.path'] or None,
                  'checkpoint': self.settings['checkpoint'], 'prior_source': 'fix',
                  **{k: self.settings[k] for k in ('odom_frame', 'base_frame', 'fix_topic')}}
-        raised = self.stats.values().get('model_error')
-        if raised:
-            found['model_error'] = raised
         if self._datum is not None:
             frame, source = self._datum
             found['datum'] = f'{frame.lat_deg:.9f}, {frame.lon_deg:.9f}, {frame.height_m:.3f}'

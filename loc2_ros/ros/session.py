@@ -43,7 +43,7 @@ class Session:
         self._last_reason: Reason | None = None
         self._stamps = StampGuard(self._settings)
         self._output = Output(node, self._settings)
-        self._frames = Frames(node, self._settings)
+        self._frames = Frames(node, self._settings, node.tf_buffer)
         self._sender = MapSender(node, self._settings, self._frames)
         self._intake = PriorIntake(self._settings, self._mounting)
         self._path = FramePath(localizer, self._intake, self._frames, self._stats,
@@ -78,6 +78,7 @@ class Session:
         self._sender.close()
         self._frames.close()
         self._output.close()
+        self._node.get_logger().info(self._stats.summary())
 
     def restart(self) -> None:
         """Forget everything that depends on time; results still on their way are dropped."""
@@ -175,7 +176,7 @@ class Session:
             self._output.prior(prior)
         self._sender.on_fix(fix.stamp_ns, fix.map_T_base)
         if self._last_reason is not None:
-            self._node.get_logger().info('localized again')
+            self._node.get_logger().info('localized again', throttle_duration_sec=2.0)
         self._last_reason = None
         self._node.diagnostics.publish_changes()
 
@@ -184,7 +185,7 @@ class Session:
         if prior is not None:
             self._output.prior(prior)
         if rejection.reason != self._last_reason:       # transitions, not repetitions
-            self._node.get_logger().warning(f'no fix: {rejection}')
+            self._node.get_logger().warning(f'no fix: {rejection}', throttle_duration_sec=2.0)
         self._last_reason = rejection.reason
         self._node.diagnostics.publish_changes()
 

@@ -87,8 +87,7 @@ class Stats:
             v = self._values
             v['fixes'] += 1
             v['consecutive_rejected'] = 0
-            v.update(reason=None, rejection=None, reason_status=None, input_problem=None,
-                     model_error=None)
+            v.update(reason=None, rejection=None, reason_status=None, input_problem=None)
             v.update(matches=fix.n_matches, inliers=fix.n_inliers, score=fix.score,
                      inlier_ratio=fix.n_inliers / fix.n_matches if fix.n_matches else 0.0,
                      scale=fix.scale, prior_distance_m=fix.prior_distance_m,
@@ -107,6 +106,13 @@ class Stats:
             self._values['clock_jumps'] += 1
             self._values.update(latency_s=None, latency_max_s=None, image_age_s=None,
                                 consecutive_rejected=0)
+
+    def summary(self) -> str:
+        """Return the counts as a sentence."""
+        with self._lock:
+            v, why = self._values, ', '.join(f'{n} {r}' for r, n in self._reasons.most_common())
+            return (f'{v["images_received"]} images: {v["fixes"]} fixes, {v["rejected"]} rejected'
+                    + (f' ({why})' if why else '') + f', {v["images_dropped"]} dropped')
 
     def values(self) -> Mapping[str, Any]:
         """Return a copy of everything, with ``rejected.<reason>`` for each reason counted."""

@@ -38,11 +38,15 @@ class MissingTransform(LookupError):
 class Frames:
     """The transforms of one node: listener, broadcasters and what is known to be missing."""
 
-    def __init__(self, node: Node, settings: Mapping[str, Any]) -> None:
-        """Start listening; ``settings`` are the parameter values of the node."""
-        self._node, self._settings = node, settings
-        # With the node, so that a backward jump of its clock clears the buffer
-        self.buffer = tf2_ros.Buffer(node=node)
+    def __init__(self, node: Node, settings: Mapping[str, Any],
+                 buffer: tf2_ros.Buffer) -> None:
+        """
+        Start listening.
+
+        :param settings: the parameter values of the node.
+        :param buffer: one per node: tf2's buffer offers a service in the node's name.
+        """
+        self._node, self._settings, self.buffer = node, settings, buffer
         self._listener = tf2_ros.TransformListener(self.buffer, node)
         self._static = tf2_ros.StaticTransformBroadcaster(node)
         self._static_pending = bool(settings['static_tf.child_frame'])
@@ -52,9 +56,10 @@ class Frames:
         self.buffer.clear()
 
     def close(self) -> None:
-        """Stop listening and sending."""
+        """Stop listening and sending; forget what will be outdated when it starts again."""
         self._listener.unregister()
         self._node.destroy_publisher(self._static.pub_tf)
+        self.buffer.clear()
 
     def matrix(self, parent: str, child: str, stamp_ns: int, timeout_s: float = 0.0) -> Array:
         """

@@ -193,7 +193,7 @@ def test_a_start_that_fails_ends_with_exit_code_1_and_one_sentence(
     if 'map.path' in str(arguments):
         pytest.importorskip('loc2_ros.pipeline')
     process = run(*arguments)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert text in output and 'Traceback' not in output
 
@@ -214,7 +214,7 @@ def test_without_autostart_it_waits_for_a_manager_and_ends_with_0_on_sigint(worl
             return done[0].result().current_state.label if done else None
         assert world.until(state, 'its state') == 'unconfigured'
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == 0 and 'Traceback' not in output, output
     finally:
         if process.poll() is None:

@@ -219,12 +219,21 @@ def test_the_prior_is_carried_from_the_antenna_to_base_link(world: World) -> Non
 def test_an_antenna_that_tf_does_not_know_is_said_aloud(world: World) -> None:
     node = world.start()
     world.ready(node)
-    world.image(world.now())
-    world.fix(world.now(), frame_id='gps')
+    stamp = world.now()
+    world.image(stamp)
+    world.fix(stamp + 1, frame_id='gps')
+    world.imu(stamp + 1)
     world.poses(1)
-    world.until(lambda: world.frame(frame_id='camera') and world.fix(
-        world.now(), frame_id='gps') or 'gps' in (world.status('input') or (0, ''))[1],
-        'the warning')
+    world.level('input', 1, 'no transform base_link -> gps')
+
+
+@pytest.mark.parametrize('policy, expected', [(None, 'BEST_EFFORT'), ('reliable', 'RELIABLE')])
+def test_the_qos_of_the_fix_can_be_overridden(
+        world: World, policy: str | None, expected: str) -> None:
+    given = {'qos_overrides./fix.subscription.reliability': policy} if policy else {}
+    world.start(**given)
+    infos = world.node.get_subscriptions_info_by_topic('/fix')
+    assert [info.qos_profile.reliability.name for info in infos] == [expected]
 
 
 @pytest.mark.parametrize('first', ['node', 'camera'])
