@@ -135,7 +135,9 @@ class Localizer:
         fix = Fix(image.stamp_ns, map_T_base, claim.covariance, claim.score,
                   float(solved.similarity.scale), matches, int(solved.inlier.sum()),
                   float(np.linalg.norm(map_T_base.xy_m - prior.xy_map_m)),
-                  replace(shown, numbers=claim.features, timings_s=watch.laps))
+                  replace(shown, numbers={**claim.features,
+                                          'valid_fraction': crop.valid_fraction},
+                          timings_s=watch.laps))
         return gate(fix, prior, self.limits)
 
     def about(self) -> dict[str, Any]:
