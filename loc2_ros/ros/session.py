@@ -20,6 +20,7 @@ from loc2_ros.ros.output import Output
 from loc2_ros.ros.stamps import StampGuard
 from loc2_ros.ros.tf import Frames, MapSender, MissingTransform
 from loc2_ros.ros.worker import Worker
+from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Imu, NavSatFix
@@ -78,7 +79,9 @@ class Session:
         self._sender.close()
         self._frames.close()
         self._output.close()
-        self._node.get_logger().info(self._stats.summary())
+        # After SIGINT the node's own logger has lost its /rosout
+        alive = self._node.context.ok()
+        (self._node.get_logger() if alive else get_logger('loc2_ros')).info(self._stats.summary())
 
     def restart(self) -> None:
         """Forget everything that depends on time; results still on their way are dropped."""
