@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 TILE_PX = 256
+# Where the Mercator square ends; there are no tiles beyond
+MERCATOR_END_DEG = 85.0511287798066
 # A level may be this much coarser than asked for: strictness would quadruple the tiles
 ZOOM_SLACK = 1.1
 

@@ -13,12 +13,12 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.cache import ByteLru, InUse, NewestJob
 from loc2_ros.maps.decode import decode_tile
 from loc2_ros.maps.guard import BadTile
-from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m, world_projection
+from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m, MERCATOR_END_DEG, world_projection
 from loc2_ros.maps.tiles import TileSource
 from loc2_ros.maps.values import (check_request, Crop, east_north_in, probe_points, REACH_M,
                                   StoreInfo, StoreStats)
-from loc2_ros.maps.warp import (halved, halvings, map_T_px, Patch, shrink, source_T_px, warp,
-                                Window, window_of)
+from loc2_ros.maps.warp import (halved, halvings, map_T_px, Patch, Project, shrink, source_T_px,
+                                warp, Window, window_of)
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 _ENTRY_BYTES = 200
 _NOT_CACHED = Patch(np.zeros((0, 0, 3), np.uint8), None)
 _USUAL_GSD_M = 0.2
+# A map that only has levels far finer than asked for must not stall the caller for minutes
+_MAX_TILES = 16384
 
 
 class _Key(NamedTuple):
@@ -77,13 +79,13 @@ class TileStore:
         xy = check_request(xy_map_m, yaw_map_rad, size_m, px)
         placed = map_T_px(xy, yaw_map_rad, size_m, px)
         with self._in_use:
-            if np.abs(xy).max() > REACH_M:
-                return Crop(*warp(None, placed, px), placed, size_m / px, None, False)
             at = xy + east_north_in(frame, xy, self._info.offset_m)
-            lat_deg = frame.inverse(at)[0]
+            lat_deg = frame.inverse(at)[0] if np.abs(xy).max() <= REACH_M else math.inf
+            if abs(lat_deg) > MERCATOR_END_DEG:
+                return Crop(*warp(None, placed, px), placed, size_m / px, None, False)
             zoom = choose_zoom(self._info.zooms, lat_deg, size_m / px, self._source.tile_px)
             self._last_zoom = zoom
-            matrix = source_T_px(world_projection(frame, zoom, self._source.tile_px), at, yaw_map_rad, size_m, px)
+            matrix = source_T_px(self._projection(frame, zoom), at, yaw_map_rad, size_m, px)
             times = min(halvings(matrix), int(math.log2(self._source.tile_px)))
             matrix = halved(matrix, times)
             patch, origin = self._mosaic(zoom, window_of(matrix, px), times)
@@ -104,7 +106,7 @@ class TileStore:
         at = xy + east_north_in(frame, xy, self._info.offset_m)
         zoom = choose_zoom(self._info.zooms, frame.inverse(at)[0], size_m / 504,
                            self._source.tile_px)
-        pixels = world_projection(frame, zoom, self._source.tile_px)(probe_points(at, size_m))
+        pixels = self._projection(frame, zoom)(probe_points(at, size_m))
         tiles = np.floor(pixels / self._source.tile_px).astype(int)
         unique, counts = np.unique(tiles, axis=0, return_counts=True)
         with self._in_use:
@@ -120,7 +122,7 @@ class TileStore:
         zoom = self._last_zoom if self._last_zoom is not None else choose_zoom(
             self._info.zooms, frame.inverse(at)[0], _USUAL_GSD_M, self._source.tile_px)
         reach = radius_m * np.array([[0, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]])
-        tiles = np.floor(world_projection(frame, zoom, self._source.tile_px)(at + reach) / self._source.tile_px)
+        tiles = np.floor(self._projection(frame, zoom)(at + reach) / self._source.tile_px)
         (x0, y0), (x1, y1) = tiles.min(axis=0).astype(int), tiles.max(axis=0).astype(int)
         self._prefetcher.submit([self._key(zoom, x, y) for y in range(y0, y1 + 1)
                                  for x in range(x0, x1 + 1)])
@@ -153,9 +155,12 @@ class TileStore:
         size = self._source.tile_px >> times
         x0, y0, x1, y1 = (need.x0 // size, need.y0 // size,
                           (need.x1 - 1) // size + 1, (need.y1 - 1) // size + 1)
-        tiles = {(x, y): self._tile(self._key(zoom, x, y))
-                 for y in range(y0, y1) for x in range(x0, x1)}
         origin = np.array([x0 * size, y0 * size], np.float64)
+        if (x1 - x0) * (y1 - y0) > _MAX_TILES:
+            self._last_error = f'level {zoom} is too fine for a crop of this size'
+            return None, origin
+        tiles = {(x, y): shrink(self._tile(self._key(zoom, x, y)), times)
+                 for y in range(y0, y1) for x in range(x0, x1)}
         if not any(tiles.values()):
             return None, origin
         shape = ((y1 - y0) * size, (x1 - x0) * size)
@@ -165,13 +170,15 @@ class TileStore:
         for (x, y), tile in tiles.items():
             if tile is None:
                 continue
-            tile = shrink(tile, times)
             at = (slice((y - y0) * size, (y - y0 + 1) * size),
                   slice((x - x0) * size, (x - x0 + 1) * size))
             rgb[at] = tile.rgb
             if opaque is not None:
                 opaque[at] = 255 if tile.opaque is None else tile.opaque
         return Patch(rgb, opaque), origin
+
+    def _projection(self, frame: LocalFrame, zoom: int) -> Project:
+        return world_projection(frame, zoom, self._source.tile_px)
 
     def _key(self, zoom: int, x: int, y: int) -> _Key:
         return _Key(zoom, int(x) % (1 << zoom), int(y))

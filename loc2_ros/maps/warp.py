@@ -88,9 +88,9 @@ def halved(matrix: Array, times: int) -> Array:
     return shifted
 
 
-def shrink(patch: Patch, times: int) -> Patch:
+def shrink(patch: Patch | None, times: int) -> Patch | None:
     """Halve a patch some times by averaging; a pixel made of invalid ones is invalid."""
-    if times == 0:
+    if patch is None or times == 0:
         return patch
     height, width = (max(1, n >> times) for n in patch.rgb.shape[:2])
     rgb = cv2.resize(patch.rgb, (width, height), interpolation=cv2.INTER_AREA)
