@@ -169,8 +169,8 @@ def test_max_rate_drops_images_and_counts_them(drive: Path) -> None:
 
 def test_what_the_localizer_refuses_is_counted_with_its_reason(drive: Path) -> None:
     class Refuses:
-        def localize(self, image: Image, prior: Prior, mount: Mount) -> Rejection:
 
+        def localize(self, image: Image, prior: Prior, mount: Mount) -> Rejection:
             return Rejection(image.stamp_ns, Reason.FEW_INLIERS, {'inliers': 3})
     result = run(drive, Refuses())
     assert result.metrics()['rejected_by_reason'] == {'few_inliers': IMAGES}

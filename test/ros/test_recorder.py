@@ -237,8 +237,8 @@ def test_nothing_heard_means_everything_dropped(drive: Path) -> None:
 
 def test_twin_and_recorder_agree_on_images_and_truth(drive: Path) -> None:
     class Refuses:
-        def localize(self, image: Any, prior: Any, mount: Any) -> Fix:
 
+        def localize(self, image: Any, prior: Any, mount: Any) -> Fix:
             return Fix(image.stamp_ns, Pose2(0.0, 0.0, 0.0), np.eye(3), 0.9, 1.0, 10, 10, 0.0)
     twin = run_bag(drive, settings(), lambda frame: Refuses(), progress=False)
     recorder = result_of(Heard(), played(drive, settings(), Heard()))
