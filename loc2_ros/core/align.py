@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 __all__ = ['Ransac', 'RansacFit', 'ScalePrior', 'Similarity', 'draw_samples', 'fit_from_moments',
-           'fit_similarity', 'race_weights', 'ransac']
+           'fit_similarity', 'propose', 'race_weights', 'ransac']
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,31 @@ def ransac(ground: Tensor, tile: Tensor, weight: Tensor, settings: Ransac,
     weight = torch.where(used, weight, 0.0)
     ground, tile = (torch.where(used[:, None], x, 0.0) for x in (ground, tile))
     share = weight if settings.weighted else used.to(weight)
-    index = draw_samples(weight, settings.hypotheses, settings.sample, generator)
-    trial = _checked(_fit(ground[index], tile[index], torch.ones_like(weight[index]), settings),
-                     settings)
-    score = _soft(_distance(trial, ground, tile), settings.score_ratio * settings.threshold_m)
-    best = torch.argmax(torch.where(trial.valid, score @ share, -1.0))
-    fit = Similarity(trial.theta[best], trial.scale[best], trial.t[best], trial.valid[best])
+    best = propose(ground, tile, weight, settings, generator, keep=1)
+    fit = Similarity(best.theta[0], best.scale[0], best.t[0], best.valid[0])
     fit, distance = _refit(fit, ground, tile, weight, share, settings)
     inlier = (distance <= settings.threshold_m) & (weight > 0) & fit.valid
     soft = torch.where(fit.valid, (_soft(distance, settings.threshold_m) * share).sum(), 0.0)
     return RansacFit(fit, inlier, soft)
+
+
+@torch.no_grad()
+def propose(ground: Tensor, tile: Tensor, weight: Tensor, settings: Ransac,
+            generator: torch.Generator, keep: int) -> Similarity:
+    """
+    Solve all minimal samples and return the best ones by soft inlier count, best first.
+
+    Arguments as in `ransac`, finite and at least one match.
+
+    :param keep: how many to return; those that are not acceptable come last, as not valid.
+    """
+    share = weight if settings.weighted else (weight > 0).to(weight)
+    index = draw_samples(weight, settings.hypotheses, settings.sample, generator)
+    trial = _checked(_fit(ground[index], tile[index], torch.ones_like(weight[index]), settings),
+                     settings)
+    score = _soft(_distance(trial, ground, tile), settings.score_ratio * settings.threshold_m)
+    best = torch.where(trial.valid, score @ share, -1.0).topk(min(keep, len(index))).indices
+    return Similarity(trial.theta[best], trial.scale[best], trial.t[best], trial.valid[best])
 
 
 def draw_samples(weight: Tensor, hypotheses: int, sample: int,

@@ -3,15 +3,16 @@
 """
 From match probabilities and lifted points to a pose in the tile.
 
-One match per ground token, a robust similarity, then a few rounds in which each token's match is
-read again where the pose expects it: peaks in a wrong place give way to the runner-up there.
+One match per ground token proposes poses by RANSAC; the one that the whole probability map
+agrees with most wins. In a few rounds each token's match is then read again where the pose
+expects it: peaks in a wrong place give way to the runner-up there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loc2_ros.core.align import Ransac, ransac
+from loc2_ros.core.align import propose, Ransac
 from loc2_ros.core.similarity import fit_similarity, ScalePrior, Similarity
 from loc2_ros.model.matcher import guided_matches, token_matches
 import torch
@@ -23,14 +24,18 @@ class Solver:
     """
     Settings of the solver.
 
-    :param ransac: the robust fit that starts it.
+    :param ransac: the search for proposals, and the threshold of an inlier.
+    :param proposals: how many are weighed against the whole probability map, on the
+        ``probes`` most confident tokens.
     :param rounds: guided rounds after it.
     :param reach_m: residual at which a match counts half in the guided rounds.
     :param scale_prior: what is known of the depth scale in the guided rounds.
     """
 
     ransac: Ransac = Ransac()
-    rounds: int = 3
+    proposals: int = 64
+    probes: int = 512
+    rounds: int = 4
     reach_m: float = 1.2
     scale_prior: ScalePrior | None = None
 
@@ -67,10 +72,9 @@ def solve(P: Tensor, lifted: Tensor, usable: Tensor, grid: tuple[int, int], cell
     """
     lifted = torch.where(usable[:, None], lifted, 0.0)
     first = token_matches(P[None], grid, cell_m)
-    weight = first.weight[0] * usable
-    start = ransac(lifted, first.tile_m[0], weight, solver.ransac, generator)
-    fit, tile, spread, inlier = start.similarity, first.tile_m[0], first.spread_m[0], start.inlier
-    used = weight * inlier
+    used = first.weight[0] * usable
+    fit = _start(P, lifted, first.tile_m[0], used, grid, cell_m, solver, generator)
+    tile, spread = first.tile_m[0], first.spread_m[0]
     for _ in range(solver.rounds):
         expected = fit.apply(lifted)
         again = guided_matches(P[None], grid, cell_m, expected[None])
@@ -82,6 +86,19 @@ def solve(P: Tensor, lifted: Tensor, usable: Tensor, grid: tuple[int, int], cell
         fit, tile, spread, used = trial, again.tile_m[0], again.spread_m[0], found
     distance = (fit.apply(lifted) - tile).norm(dim=-1)
     inlier = (distance <= solver.ransac.threshold_m) & (used > 1e-4) & fit.valid
-    agreed = (guided_matches(P[None], grid, cell_m, fit.apply(lifted)[None]).weight[0] * usable)
+    agreed = guided_matches(P[None], grid, cell_m, fit.apply(lifted)[None]).weight[0] * usable
     mass = agreed.sum() / (P * usable).sum().clamp(min=1e-9)
     return Solved(fit, tile, used, spread, inlier, mass)
+
+
+def _start(P: Tensor, lifted: Tensor, tile: Tensor, weight: Tensor, grid: tuple[int, int],
+           cell_m: float, solver: Solver, generator: torch.Generator) -> Similarity:
+    """Return the proposal that gathers the most match probability."""
+    found = propose(lifted, tile, weight, solver.ransac, generator, solver.proposals)
+    probes = weight.topk(min(solver.probes, len(weight))).indices
+    expected = found.apply(lifted[probes].expand(len(found.theta), -1, 2))
+    # Every proposal looks at the same columns of P; expanding costs no memory
+    columns = P[:, probes].expand(len(found.theta), -1, -1)
+    mass = guided_matches(columns, grid, cell_m, expected).weight.sum(-1)
+    best = torch.where(found.valid, mass, -1.0).argmax()
+    return Similarity(found.theta[best], found.scale[best], found.t[best], found.valid[best])
