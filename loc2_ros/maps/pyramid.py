@@ -12,6 +12,7 @@ import zlib
 import cv2
 from loc2_ros.maps.decode import encode_tile
 from loc2_ros.maps.mercator import merc_lat_lon, merc_px, TILE_PX
+from loc2_ros.maps.values import MapError
 from loc2_ros.maps.warp import Array, Image, Project, source_T_px
 import numpy as np
 
@@ -71,6 +72,8 @@ class Pyramid:
             for y in range(low[1], high[1] + 1):
                 for x in range(low[0], high[0] + 1):
                     self._make(bottom, x, y)
+            if not self.counts:
+                raise MapError(f'the picture vanishes at zoom {self.top}; choose a finer one')
         except BaseException:
             self._database.close()
             raise

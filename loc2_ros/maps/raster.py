@@ -18,6 +18,7 @@ from typing import Any
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.cache import InUse
 from loc2_ros.maps.geo import alpha_band, Geo, refuse_foreign
+from loc2_ros.maps.mercator import ZOOM_SLACK
 from loc2_ros.maps.values import (check_request, Crop, east_north_in, MapError, probe_points,
                                   REACH_M, StoreInfo, StoreStats)
 from loc2_ros.maps.warp import (Array, halved, halvings, map_T_px, Patch, Project, source_T_px,
@@ -78,7 +79,8 @@ class RasterStore:
             patch, origin = self._read(window_of(matrix, px), times)
             matrix[:, 2] -= origin
             gsd = float(size_m / px / step) * 2 ** times
-            return Crop(*warp(patch, matrix, px), placed, gsd, None, gsd > size_m / px)
+            upsampled = gsd > ZOOM_SLACK * size_m / px
+            return Crop(*warp(patch, matrix, px), placed, gsd, None, upsampled)
 
     def crop_latlon(self, lat_deg: float, lon_deg: float, yaw_true_rad: float, size_m: float,
                     px: int) -> Crop:
@@ -149,12 +151,16 @@ class RasterStore:
         with self._lock:
             self._reads += 1
         try:
-            return self._patch(window, (y1 - y0, x1 - x0)), origin
+            patch = self._patch(window, (y1 - y0, x1 - x0))
         except self._geo.errors as error:
             with self._lock:
                 self._broken += 1
                 self._last_error = f'window {window}: {error}'
             return None, origin
+        if patch.opaque is None and Window(x0, y0, x1, y1) != need:
+            # Beyond the file there is nothing, which only a mask can say
+            patch = Patch(patch.rgb, np.full(patch.rgb.shape[:2], 255, np.uint8))
+        return patch, origin
 
     def _patch(self, window: Any, shape: tuple[int, int]) -> Patch:
         file = self._file()

@@ -13,7 +13,8 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.cache import ByteLru, InUse, NewestJob
 from loc2_ros.maps.decode import decode_tile
 from loc2_ros.maps.guard import BadTile
-from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m, MERCATOR_END_DEG, world_projection
+from loc2_ros.maps.mercator import (choose_zoom, coarse_gsd_m, MERCATOR_END_DEG,
+                                    world_projection, ZOOM_SLACK)
 from loc2_ros.maps.tiles import TileSource
 from loc2_ros.maps.values import (check_request, Crop, east_north_in, probe_points, REACH_M,
                                   StoreInfo, StoreStats)
@@ -91,7 +92,8 @@ class TileStore:
             patch, origin = self._mosaic(zoom, window_of(matrix, px), times)
             matrix[:, 2] -= origin
             gsd = coarse_gsd_m(lat_deg, zoom, self._source.tile_px) * 2 ** times
-            return Crop(*warp(patch, matrix, px), placed, gsd, zoom, gsd > size_m / px)
+            upsampled = gsd > ZOOM_SLACK * size_m / px
+            return Crop(*warp(patch, matrix, px), placed, gsd, zoom, upsampled)
 
     def crop_latlon(self, lat_deg: float, lon_deg: float, yaw_true_rad: float, size_m: float,
                     px: int) -> Crop:

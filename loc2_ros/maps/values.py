@@ -35,7 +35,7 @@ class Crop:
     :param map_T_px: (2, 3) float64, pixel centre (u, v) -> metres in the map frame.
     :param source_gsd_m: coarser of the east and north ground sizes of the pixels read.
     :param zoom: tile level used; None for a raster.
-    :param upsampled: the source is coarser than what was asked for.
+    :param upsampled: the source is more than a tenth coarser than what was asked for.
     """
 
     image: NDArray[np.uint8]

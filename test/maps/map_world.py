@@ -29,12 +29,9 @@ class PatternSource:
         (T, T, 4) uint8 RGB or RGBA, or None.
     """
 
-    format = 'pattern'
-    metadata: dict = {}
-
     def __init__(self, pattern, zooms=(ZOOM,), tile_px=256):
         self.pattern, self.zooms, self.tile_px = pattern, tuple(zooms), tile_px
-        self.warnings: list = []
+        self.format, self.metadata, self.warnings = 'pattern', {}, []
         self.reads = 0
 
     def read(self, zoom, x, y):

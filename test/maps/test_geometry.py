@@ -8,7 +8,7 @@ import math
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.mercator import (choose_zoom, merc_gsd_m, merc_lat_lon, merc_px,
-                                     world_projection)
+                                    world_projection)
 from loc2_ros.maps.warp import halved, halvings, map_T_px, source_T_px
 from map_world import DATUM, PatternSource, pixel_grid, PLACES, shift_px, store_of, ZOOM
 import numpy as np
@@ -54,7 +54,8 @@ def test_the_crop_matrix_agrees_with_proj_within_5_mm_point_by_point(place, xy, 
 def test_mercator_pixels_equal_those_of_proj(place):
     pyproj = pytest.importorskip('pyproj')
     lat, lon = LocalFrame(*place).inverse(np.random.default_rng(1).uniform(-3e4, 3e4, (50, 2)))
-    x, y = pyproj.Transformer.from_crs('EPSG:4326', 'EPSG:3857', always_xy=True).transform(lon, lat)
+    x, y = pyproj.Transformer.from_crs('EPSG:4326', 'EPSG:3857', always_xy=True).transform(
+        lon, lat)
     scale = 256 * 2 ** ZOOM / (2 * math.pi * 6378137.0)
     expected = np.stack([x, -y], axis=1) * scale + 128 * 2 ** ZOOM
     np.testing.assert_allclose(merc_px(lat, lon, ZOOM), expected, atol=1e-6)
