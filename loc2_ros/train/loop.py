@@ -22,6 +22,7 @@ from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import save_model
 from loc2_ros.synthetic.dataset import PairsConfig, render_pairs, town_file
 from loc2_ros.train.config import ConfigError, TrainConfig
+from loc2_ros.train.curve import draw_curve, LOG, VALID
 from loc2_ros.train.losses import loss
 from loc2_ros.train.pairs import Pair, TownPairs
 from loc2_ros.train.validate import pose_errors, summary
@@ -37,7 +38,8 @@ def train_town(config: TrainConfig, out: Path, resume: Path | None = None,
     """
     Train on synthetic towns; render them first where they are missing.
 
-    :param out: receives ``pairs/``, ``checkpoint.pt``, ``log.csv``, ``valid.csv`` and ``model/``.
+    :param out: receives ``pairs/``, ``checkpoint.pt``, ``log.csv``, ``valid.csv``, ``curve.png`` and
+        ``model/``.
     :param resume: folder of an earlier run to go on from.
     :param stop_after: stop once this many steps are done in total, as an interrupted run would.
     :returns: the folder of the exported model.
@@ -120,9 +122,9 @@ def _step(prepared: torch.nn.Module, net: Loc2Net, pair: Pair, optimiser: Any, s
 def _after_step(net: Loc2Net, optimiser: Any, schedule: Any, config: TrainConfig, out: Path,
                 done: int, last: int, parts: dict[str, float], bar: tqdm,
                 valid: DataLoader) -> None:
-    if done % 25 == 0:
+    if done % 25 == 0 or done == last:
         bar.set_postfix(loss=f'{parts["total"]:.3f}')
-        _log(out / 'log.csv', {'step': done, **parts})
+        _log(out / LOG, {'step': done, **parts})
     if done % config.save_every == 0:
         _save(out / CHECKPOINT, net, optimiser, schedule, done, config)
     if done % config.valid_every == 0 or done == last:
@@ -130,7 +132,8 @@ def _after_step(net: Loc2Net, optimiser: Any, schedule: Any, config: TrainConfig
         reach = math.radians(config.contract.heading_range_deg) + 0.1
         solver = Solver(Ransac(theta_range=(-math.pi / 2 - reach, -math.pi / 2 + reach)))
         figures = summary(pose_errors(net, (Pair(*b) for b in valid), solver))
-        _log(out / 'valid.csv', {'step': done, **figures})
+        _log(out / VALID, {'step': done, **figures})
+        draw_curve(out)
         tqdm.write(f'step {done}: ' + ', '.join(f'{k} {v:.3f}' for k, v in figures.items()))
 
 
