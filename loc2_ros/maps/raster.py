@@ -176,9 +176,10 @@ class RasterStore:
                      None if opaque.all() else opaque)
 
     def _describe(self, file: Any, offset_m: tuple[float, float], warning: str) -> StoreInfo:
-        corners = np.array([file.transform * (x, y) for x in (0, file.width)
-                            for y in (0, file.height)])
-        lon, lat = self._to_crs.transform(*corners.T, direction='INVERSE')
+        a, x = file.transform, np.array([0, file.width, 0, file.width])
+        y = np.array([0, 0, file.height, file.height])
+        lon, lat = self._to_crs.transform(a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f,
+                                          direction='INVERSE')
         if not np.all(np.isfinite([lon, lat])):
             raise MapError(f'{self._path} lies outside its coordinate system; give the right crs')
         bounds = (float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max()))
