@@ -253,4 +253,5 @@ def solver_of(contract: Contract, settings: LocalizerSettings) -> Solver:
     search = Ransac(hypotheses=settings.ransac_iterations or int(tuned.get('hypotheses', 512)),
                     threshold_m=settings.ransac_threshold_m or tuned.get('threshold_m', 2.5),
                     theta_range=theta)
-    return Solver(search, int(tuned.get('rounds', 3)), tuned.get('reach_m', 1.2), prior)
+    return Solver(search, rounds=int(tuned.get('rounds', 4)), reach_m=tuned.get('reach_m', 1.2),
+                  scale_prior=prior)
