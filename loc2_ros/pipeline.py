@@ -194,14 +194,15 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     :raises ModelError: the model cannot be used.
     :raises MapError: the map cannot be opened.
     """
-    store = open_store(settings.map_path, cache_mb=settings.cache_mb,
-                       map_offset_m=_pair(settings.map_offset_m))
     model = load_model(settings.checkpoint, settings.device, settings.precision)
     contract = _sized(model.contract, settings)
     depth = DEPTH_SOURCES[settings.depth_source](settings)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
                          'image, lidar or flat')
+    # Last of what may fail, so that nothing is left open
+    store = open_store(settings.map_path, cache_mb=settings.cache_mb,
+                       map_offset_m=_pair(settings.map_offset_m))
     network = Network(replace(model, contract=contract))
     network.warm_up()
     quality = Quality.of(contract, settings.covariance_floor, settings.covariance_scale)
