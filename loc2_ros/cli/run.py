@@ -44,9 +44,6 @@ def run(
         settings = load_settings(config, param, map__path=map, checkpoint=model)
         if not settings['map.path']:
             raise MapError('no map: give --map an MBTiles file or a folder of tiles')
-        if settings['depth.source'] in ('image', 'lidar'):
-            raise ValueError('loc2 run knows depth.source model and flat only; for image and '
-                             'lidar play the recording to the node')
         noise = None if prior_noise is None else PriorNoise.parse(prior_noise, seed)
         made: list[Any] = []
 

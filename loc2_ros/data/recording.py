@@ -55,7 +55,8 @@ def examine(bag: Bag, settings: Settings, noise: PriorNoise | None, seed: int = 
 
 def drive_topics(topics: DriveTopics) -> list[str]:
     """Return the topics that a run plays."""
-    return [t for t in (topics.image, topics.camera_info, topics.fix, topics.imu) if t]
+    return [t for t in (topics.image, topics.camera_info, topics.fix, topics.imu, topics.depth)
+            if t]
 
 
 def _tree(bag: Bag, settings: Settings) -> StaticTree:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from loc2_ros.data.bag import Bag, BagError
+from loc2_ros.data.depth_intake import TOPIC_PARAMETERS
 
 TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+CLOUD = 'sensor_msgs/msg/PointCloud2'
 _SUFFIX = '/compressed'
 
 
@@ -25,6 +27,7 @@ class DriveTopics:
     imu: str | None
     truth: str | None
     origin: str | None
+    depth: str | None = None
 
     @property
     def image_base(self) -> str:
@@ -47,7 +50,7 @@ def find_topics(bag: Bag, settings: Mapping[str, Any]) -> DriveTopics:
         image, _camera_info(bag, settings, image), fix,
         _one(bag, settings, 'imu_topic', 'sensor_msgs/msg/Imu'),
         _present(bag, TRUTH, 'nav_msgs/msg/Odometry'),
-        _present(bag, ORIGIN, 'geometry_msgs/msg/PoseStamped'))
+        _present(bag, ORIGIN, 'geometry_msgs/msg/PoseStamped'), _depth(bag, settings, image))
 
 
 def _image(bag: Bag, settings: Mapping[str, Any]) -> str:
@@ -57,6 +60,8 @@ def _image(bag: Bag, settings: Mapping[str, Any]) -> str:
              for kind in (RAW, COMPRESSED) for topic in bag.of_type(kind) if topic.count}
     named = _absolute(settings.get('image_topic', ''))
     cameras = {name.removesuffix(_SUFFIX) for name in found}
+    if len(cameras) > 1 and settings.get('depth.source') == 'image':
+        cameras -= {_absolute(settings['depth_topic'])}
     if named in cameras:
         cameras = {named}
     if len(cameras) != 1:
@@ -64,6 +69,18 @@ def _image(bag: Bag, settings: Mapping[str, Any]) -> str:
     camera, = cameras
     both = [name for name in (camera, camera + _SUFFIX) if name in found]
     return next((name for name in both if found[name] == wanted), both[0])
+
+
+def _depth(bag: Bag, settings: Mapping[str, Any], image: str) -> str | None:
+    """Choose the topic that depth.source needs: the named one, or the only one of its type."""
+    source = settings.get('depth.source', 'model')
+    if source not in TOPIC_PARAMETERS:
+        return None
+    kind = RAW if source == 'image' else CLOUD
+    name = _one(bag, settings, TOPIC_PARAMETERS[source], kind, image)
+    if name is None:
+        raise BagError(f'{bag.path} has no {kind} topic for depth.source {source}')
+    return name
 
 
 def _camera_info(bag: Bag, settings: Mapping[str, Any], image: str) -> str | None:
@@ -77,9 +94,10 @@ def _camera_info(bag: Bag, settings: Mapping[str, Any], image: str) -> str | Non
     return _one(bag, settings, 'camera_info_topic', kind)
 
 
-def _one(bag: Bag, settings: Mapping[str, Any], parameter: str, kind: str) -> str | None:
-    """Return the named topic, or the only one of its type."""
-    names = [topic.name for topic in bag.of_type(kind) if topic.count]
+def _one(bag: Bag, settings: Mapping[str, Any], parameter: str, kind: str,
+         but: str = '') -> str | None:
+    """Return the named topic, or the only one of its type, leaving one out."""
+    names = [topic.name for topic in bag.of_type(kind) if topic.count and topic.name != but]
     named = _absolute(settings.get(parameter, ''))
     if named in names:
         return named

@@ -21,6 +21,7 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import open_bag, Record
+from loc2_ros.data.depth_intake import DepthIntake
 from loc2_ros.data.images import read_image
 from loc2_ros.data.messages import camera_from_info, stamp_ns
 from loc2_ros.data.perturb import PriorNoise
@@ -107,6 +108,8 @@ class _Twin:
         self._intake.set_frame(drive.frame)
         self._camera: Camera | BadMessage = BadMessage(
             Reason.NO_CAMERA_INFO, f'no camera_info for {drive.topics.image} yet')
+        self._depth = DepthIntake(settings, getattr(localizer, 'depth', None), self._camera_T)
+        self._camera_frame, self._no_depth = settings['camera_frame'], ''
         self._waiting: deque[Record] = deque()
         self._wait_ns = int(settings['prior.wait'] * _NS)
         self._last_ns = self._used_ns = 0
@@ -123,11 +126,18 @@ class _Twin:
                 self._intake.add_fix(noise.fix(record.message) if noise else record.message)
             elif name == topics.imu:
                 self._intake.add_imu(noise.imu(record.message) if noise else record.message)
+            elif name == topics.depth:
+                self._depth.add(record.message)
             else:
                 self._waiting.append(record)
+                if not self._settings['camera_frame']:
+                    self._camera_frame = record.message.header.frame_id
+                self._depth.place()
         except BadMessage as error:     # an unusable fix or heading: the intake remembers why
             if name == topics.camera_info:
                 self._camera = error
+            elif name in (topics.depth, topics.image):
+                self._no_depth = str(error)
         while self._waiting and self._ready(self._waiting[0], record.log_ns):
             self._process(self._waiting.popleft())
 
@@ -137,16 +147,17 @@ class _Twin:
             self._process(self._waiting.popleft())
 
     def _ready(self, image: Record, now_ns: int) -> bool:
-        """Return whether an image has its prior, or has waited long enough."""
+        """Return whether an image has its prior and depth, or has waited long enough."""
         stamp = stamp_ns(image.message.header.stamp)
-        return now_ns > image.log_ns + self._wait_ns or self._intake.reaches(stamp)
+        return now_ns > image.log_ns + self._wait_ns or (
+            self._intake.reaches(stamp) and self._depth.has(stamp))
 
     def _process(self, record: Record) -> None:
         """Localize one image and add its row."""
         started = time.perf_counter()
         message = record.message
         stamp = stamp_ns(message.header.stamp)
-        if self._skipped(stamp):
+        if stamp > self._last_ns and self._skipped(stamp):
             self.rows.append(Row(stamp, DROPPED, detail='max_rate'))
             return
         result, prior = self._localize(message, stamp)
@@ -177,6 +188,9 @@ class _Twin:
         if isinstance(prior, Rejection):
             return prior, None
         result = self._localizer.localize(image, prior, mount)
+        if isinstance(result, Rejection) and result.reason is Reason.NO_DEPTH:
+            result = replace(result, detail=self._no_depth or (
+                f'nothing on {self._drive.topics.depth} near the image stamp'))
         self._observer(image, prior, result)
         return result, prior
 
@@ -187,6 +201,11 @@ class _Twin:
             return True
         self._used_ns = stamp
         return False
+
+    def _camera_T(self, frame_id: str, stamp: int) -> Any:
+        """Answer the depth intake: ``camera_T_frame``, None until the first image."""
+        camera = self._camera_frame
+        return self._drive.tree.lookup(camera, frame_id) if camera else None
 
     def _mounting(self, frame_id: str) -> Any:
         """Answer the intake: ``base_T_frame``, or None."""

@@ -9,8 +9,8 @@ Every source answers with planar depth per token, so the lift does not care whic
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
-from typing import Generic, Protocol, TypeVar
+from threading import Condition
+from typing import Callable, Generic, Protocol, TypeVar
 
 from loc2_ros.core.camera import Mount, project, token_rays
 from loc2_ros.core.lift import flat_ground_depth
@@ -90,37 +90,57 @@ class _Recent(Generic[_Frame]):
     def __init__(self, max_offset_s: float, length: int) -> None:
         self.max_offset_ns = int(max_offset_s * 1e9)
         self._frames: deque[tuple[int, _Frame]] = deque(maxlen=length)
-        self._lock = Lock()
+        self._changed = Condition()
 
     def add(self, stamp_ns: int, frame: _Frame) -> None:
-        with self._lock:
+        with self._changed:
             self._frames.append((stamp_ns, frame))
+            self._changed.notify_all()
 
     def clear(self) -> None:
-        with self._lock:
+        with self._changed:
             self._frames.clear()
+            self._changed.notify_all()
 
     def at(self, stamp_ns: int) -> _Frame | None:
         """Return the frame nearest in time, the newer of two, or None if it is too far."""
-        with self._lock:
+        with self._changed:
             frames = list(reversed(self._frames))
         if not frames:
             return None
         stamp, frame = min(frames, key=lambda item: abs(item[0] - stamp_ns))
         return frame if abs(stamp - stamp_ns) <= self.max_offset_ns else None
 
+    def has(self, stamp_ns: int) -> bool:
+        """Return whether there is a frame for a stamp."""
+        return self.at(stamp_ns) is not None
 
-class DepthImages:
+    def wait(self, stamp_ns: int, timeout_s: float, stopped: Callable[[], bool]) -> None:
+        """Wait until there is a frame for a stamp; only the worker may."""
+        with self._changed:     # reentrant: `at` takes it again
+            self._changed.wait_for(lambda: stopped() or self.has(stamp_ns), timeout_s)
+
+
+class _FromTopic(Generic[_Frame]):
+    """What sources that are filled from messages have in common."""
+
+    from_model = False
+
+    def __init__(self, max_offset_s: float, length: int) -> None:
+        self._recent: _Recent[_Frame] = _Recent(max_offset_s, length)
+        self.has, self.wait = self._recent.has, self._recent.wait
+        self.clear = self._recent.clear     # forget everything, as after a jump of the clock
+
+
+class DepthImages(_FromTopic[Depth]):
     """
     Depth images registered to the camera, of any resolution.
 
     :param max_offset_s: how far the stamps of image and depth may be apart.
     """
 
-    from_model = False
-
     def __init__(self, max_offset_s: float = 0.05, length: int = 10) -> None:
-        self._recent: _Recent[Depth] = _Recent(max_offset_s, length)
+        super().__init__(max_offset_s, length)
 
     def add(self, stamp_ns: int, depth_m: NDArray[np.floating]) -> None:
         """Take a depth image (H, W) in metres; zero, negative and NaN mean unknown."""
@@ -128,27 +148,21 @@ class DepthImages:
             raise ValueError(f'a depth image has two axes, got shape {depth_m.shape}')
         self._recent.add(stamp_ns, np.asarray(depth_m, dtype=np.float32))
 
-    def clear(self) -> None:
-        """Forget everything, as after a jump of the clock."""
-        self._recent.clear()
-
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
         """Return the median of each cell's known samples; see `DepthSource`."""
         depth = self._recent.at(image.stamp_ns)
         return None if depth is None else cell_medians(depth, grid_hw)
 
 
-class LidarDepth:
+class LidarDepth(_FromTopic[Array]):
     """
     Scans, given in the camera's optical axes.
 
     :param max_offset_s: how far the stamps of image and scan may be apart.
     """
 
-    from_model = False
-
     def __init__(self, max_offset_s: float = 0.06, length: int = 5) -> None:
-        self._recent: _Recent[Array] = _Recent(max_offset_s, length)
+        super().__init__(max_offset_s, length)
 
     def add(self, stamp_ns: int, points_camera: NDArray[np.floating]) -> None:
         """Take a scan (N, 3) in optical axes, metres; non-finite points are dropped."""
@@ -156,10 +170,6 @@ class LidarDepth:
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f'a scan has rows of x, y, z, got shape {points.shape}')
         self._recent.add(stamp_ns, points[np.isfinite(points).all(axis=1)])
-
-    def clear(self) -> None:
-        """Forget everything, as after a jump of the clock."""
-        self._recent.clear()
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
         """Return the depth of one scan point per cell; see `DepthSource`."""

@@ -20,6 +20,7 @@ from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, Quaternion
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Fix, Prior, Reason
 from loc2_ros.data.bad_message import BadMessage
+from loc2_ros.data.depth_messages import check_depth_image, depth_in_metres
 from loc2_ros.data.messages import quaternion_from_rotation
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,6 @@ from sensor_msgs.msg import NavSatFix, NavSatStatus
 # "Not estimated, do not fuse": variances of z, roll and pitch
 _Z_VARIANCE, _TILT_VARIANCE = 1e6, 10.0
 _XY_YAW = (0, 1, 5)             # rows of the 6x6 covariance that a planar pose fills
-_DEPTH = {'16UC1': (np.uint16, 1e-3), 'mono16': (np.uint16, 1e-3), '32FC1': (np.float32, 1.0)}
-_FLOAT32 = 7                    # sensor_msgs/PointField.FLOAT32
 _bridge = CvBridge()
 
 
@@ -45,42 +44,12 @@ def depth_from_msg(msg: Any) -> NDArray[np.float32]:
     :returns: (H, W) float32 metres, NaN where unknown.
     :raises BadMessage: another encoding, or data that does not fit.
     """
-    if msg.encoding not in _DEPTH:
-        raise BadMessage(Reason.NO_DEPTH, f'depth encoding {msg.encoding!r} is not supported; '
-                                          f'supported: {", ".join(_DEPTH)}')
-    dtype, unit = _DEPTH[msg.encoding]
-    if len(msg.data) < msg.height * msg.step or msg.step < msg.width * np.dtype(dtype).itemsize:
-        raise BadMessage(Reason.NO_DEPTH, f'the depth image is cut off: {len(msg.data)} bytes '
-                                          f'for {msg.height} rows of {msg.step}')
+    kind, unit = check_depth_image(msg)
     try:
-        raw = _bridge.imgmsg_to_cv2(_packed(msg, np.dtype(dtype).itemsize), 'passthrough')
+        raw = _bridge.imgmsg_to_cv2(_packed(msg, np.dtype(kind).itemsize), 'passthrough')
     except (CvBridgeError, TypeError, AttributeError, ValueError, cv2.error) as error:
         raise BadMessage(Reason.NO_DEPTH, f'the depth image is unreadable: {error}') from error
-    depth = np.asarray(raw, dtype=np.float32) * np.float32(unit)
-    depth[~(depth > 0.0)] = np.nan          # zero is "unknown" in both encodings
-    return depth
-
-
-def points_from_cloud(msg: Any) -> Array:
-    """
-    Read x, y, z of a PointCloud2.
-
-    :returns: (N, 3) float64, finite points only.
-    :raises BadMessage: no float32 x, y, z, or data that does not fit.
-    """
-    fields = {f.name: f for f in msg.fields}
-    if any(n not in fields or fields[n].datatype != _FLOAT32 for n in 'xyz'):
-        raise BadMessage(Reason.NO_DEPTH, 'the point cloud has no float32 fields x, y, z')
-    count, step = int(msg.width) * int(msg.height), int(msg.point_step)
-    rows = np.frombuffer(msg.data, np.uint8)
-    if step <= 0 or msg.row_step != msg.width * step or rows.size < count * step:
-        raise BadMessage(Reason.NO_DEPTH, 'the point cloud is cut off or has padded rows')
-    order = '>f4' if msg.is_bigendian else '<f4'
-    layout = np.dtype({'names': list('xyz'), 'formats': [order] * 3, 'itemsize': step,
-                       'offsets': [fields[n].offset for n in 'xyz']})
-    table = np.frombuffer(rows[:count * step].tobytes(), layout)
-    xyz = np.stack([table[n].astype(np.float64) for n in 'xyz'], axis=1)
-    return xyz[np.all(np.isfinite(xyz), axis=1)]
+    return depth_in_metres(raw, unit)
 
 
 def datum_from_msg(msg: PoseStamped) -> LocalFrame:

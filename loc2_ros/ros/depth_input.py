@@ -1,15 +1,16 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Depth from topics, for ``depth.source: image`` (topic depth) and ``lidar`` (topic points)."""
+"""Depth from topics, for ``depth.source: image`` (depth_topic) and ``lidar`` (points_topic)."""
 
 from __future__ import annotations
 
 from typing import Any, Callable, Mapping
 
+from loc2_ros.core.values import Array
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.data.messages import stamp_ns
-from loc2_ros.ros.convert import depth_from_msg, points_from_cloud
-from loc2_ros.ros.tf import Frames, MissingTransform
+from loc2_ros.data.depth_intake import DepthIntake, TOPIC_PARAMETERS
+from loc2_ros.ros.convert import depth_from_msg
+from loc2_ros.ros.tf import Frames
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -28,40 +29,37 @@ class DepthInput:
         :param camera_frame: the optical frame; '' until the first image.
         :param trouble: called with a sentence about an unusable message.
         """
-        self._node, self._frames, self._depth = node, frames, depth
+        self._node, self._frames = node, frames
         self._camera_frame, self._trouble = camera_frame, trouble
-        kinds = {'image': (Image, 'depth', self._on_image),
-                 'lidar': (PointCloud2, 'points', self._on_cloud)}
+        self._intake = DepthIntake(settings, depth, self._camera_T, depth_from_msg)
+        source = settings['depth.source']
         self._subscription: Any = None
-        if settings['depth.source'] in kinds:
-            kind, topic, callback = kinds[settings['depth.source']]
+        if source in TOPIC_PARAMETERS:
             self._subscription = node.create_subscription(
-                kind, topic, callback, qos_profile_sensor_data,
+                Image if source == 'image' else PointCloud2, settings[TOPIC_PARAMETERS[source]],
+                lambda msg: self._try(lambda: self._intake.add(msg)), qos_profile_sensor_data,
                 qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+    def place(self) -> None:
+        """Place scans that came before the first image named the camera's frame."""
+        self._try(self._intake.place)
 
     def clear(self) -> None:
         """Forget what has come, after time has jumped."""
-        if hasattr(self._depth, 'clear'):
-            self._depth.clear()
+        self._intake.clear()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; a worker that waits for depth wakes up."""
+        self.clear()
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
 
-    def _on_image(self, msg: Image) -> None:
-        try:
-            self._depth.add(stamp_ns(msg.header.stamp), depth_from_msg(msg))
-        except BadMessage as error:
-            self._trouble(str(error))
+    def _camera_T(self, frame_id: str, stamp: int) -> Array | None:
+        camera = self._camera_frame()
+        return self._frames.matrix(camera, frame_id, stamp) if camera else None
 
-    def _on_cloud(self, msg: PointCloud2) -> None:
-        stamp, camera = stamp_ns(msg.header.stamp), self._camera_frame()
-        if not camera:
-            return
+    def _try(self, action: Callable[[], None]) -> None:
         try:
-            points = points_from_cloud(msg)
-            camera_T_cloud = self._frames.matrix(camera, msg.header.frame_id, stamp)
-            self._depth.add(stamp, points @ camera_T_cloud[:3, :3].T + camera_T_cloud[:3, 3])
-        except (BadMessage, MissingTransform) as error:
+            action()
+        except BadMessage as error:
             self._trouble(str(error))

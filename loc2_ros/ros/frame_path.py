@@ -73,7 +73,7 @@ class FramePath:
         self._stats.note(tf_base_camera=isinstance(mount, Mount))
         if isinstance(mount, Rejection):
             return mount, None
-        self._intake.wait(job.stamp_ns, self.settings['prior.wait'], stopped)
+        self._wait(job.stamp_ns, stopped)
         prior = self._intake.at(job.stamp_ns)
         if isinstance(prior, Rejection):
             return prior, None
@@ -87,6 +87,14 @@ class FramePath:
         if isinstance(self.camera, BadMessage):
             raise self.camera
         return self.camera
+
+    def _wait(self, stamp: int, stopped: Callable[[], bool]) -> None:
+        """Wait for what belongs to an image but comes after it: priors, depth."""
+        deadline = time.monotonic() + self.settings['prior.wait']
+        self._intake.wait(stamp, self.settings['prior.wait'], stopped)
+        depth: Any = getattr(self.localizer, 'depth', None)
+        if hasattr(depth, 'wait'):
+            depth.wait(stamp, max(0.0, deadline - time.monotonic()), stopped)
 
     def _localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
         started = time.monotonic()

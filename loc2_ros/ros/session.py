@@ -122,7 +122,9 @@ class Session:
         if problem is not None:
             self._reject(problem)
             return
-        self._camera_frame = self._settings['camera_frame'] or msg.header.frame_id
+        if not self._settings['camera_frame']:
+            self._camera_frame = msg.header.frame_id
+        self._depth.place()
         skipped = not self.enabled or self._stamps.skip(stamp)
         if skipped or self._worker.offer(Job(msg, stamp, self._epoch)):
             self._stats.dropped()

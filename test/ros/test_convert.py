@@ -9,10 +9,10 @@ from typing import Any
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Fix, Pose2
 from loc2_ros.data.bad_message import BadMessage
+from loc2_ros.data.depth_messages import decode_depth, points_from_cloud
 from loc2_ros.data.messages import stamp_ns
 from loc2_ros.ros.convert import (
-    datum_from_msg, datum_to_msg, depth_from_msg, fix_to_navsat, fix_to_pose, points_from_cloud,
-    stamp_to_msg)
+    datum_from_msg, datum_to_msg, depth_from_msg, fix_to_navsat, fix_to_pose, stamp_to_msg)
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image, PointCloud2, PointField
@@ -36,19 +36,24 @@ def test_depth_in_millimetres_and_metres_becomes_metres_with_nan_for_unknown(
         padding: int) -> None:
     millimetres = np.array([[1500, 0], [250, 65535]], np.uint16)
     metres = np.array([[1.5, 0.0], [np.nan, -1.0]], np.float32)
-    assert depth_from_msg(depth_image(millimetres, '16UC1', padding)) == pytest.approx(
-        np.array([[1.5, np.nan], [0.25, 65.535]]), nan_ok=True)
-    assert depth_from_msg(depth_image(metres, '32FC1', padding)) == pytest.approx(
-        np.array([[1.5, np.nan], [np.nan, np.nan]]), nan_ok=True)
+    for read in (depth_from_msg, decode_depth):         # the node's way and the twin's
+        assert read(depth_image(millimetres, '16UC1', padding)) == pytest.approx(
+            np.array([[1.5, np.nan], [0.25, 65.535]]), nan_ok=True)
+        assert read(depth_image(metres, '32FC1', padding)) == pytest.approx(
+            np.array([[1.5, np.nan], [np.nan, np.nan]]), nan_ok=True)
 
 
 def test_depth_that_cannot_be_read_is_refused() -> None:
     good = np.ones((4, 4), np.uint16)
     for msg, text in ((depth_image(good, 'rgb8'), '16UC1'),
                       (Image(height=4, width=4, encoding='16UC1', step=8, data=bytes(20)), 'cut'),
-                      (Image(height=4, width=4, encoding='16UC1', step=4, data=bytes(64)), 'cut')):
-        with pytest.raises(BadMessage, match=text):
-            depth_from_msg(msg)
+                      (Image(height=4, width=4, encoding='16UC1', step=4, data=bytes(64)), 'cut'),
+                      (Image(height=0, width=4, encoding='16UC1', step=8), '4x0 pixels'),
+                      (Image(height=2 ** 31, width=0, encoding='16UC1'), 'claims'),
+                      (Image(height=2 ** 31, width=2 ** 31, encoding='32FC1'), 'claims')):
+        for read in (depth_from_msg, decode_depth):
+            with pytest.raises(BadMessage, match=text):
+                read(msg)
 
 
 def cloud(points: np.ndarray, **changes: Any) -> PointCloud2:
@@ -69,7 +74,8 @@ def test_a_cloud_gives_its_finite_points() -> None:
 
 
 @pytest.mark.parametrize('changes', [
-    {'fields': []}, {'data': bytes(8)}, {'point_step': 0}, {'row_step': 99}])
+    {'fields': []}, {'data': bytes(8)}, {'point_step': 0}, {'row_step': 99},
+    {'point_step': 8, 'row_step': 24}])         # fewer bytes per point than its fields take
 def test_a_cloud_that_cannot_be_read_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(BadMessage):
         points_from_cloud(cloud(np.ones((3, 3)), **changes))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 from loc2_ros.model.depth import DepthImages, LidarDepth
 from loc2_ros.ros.convert import stamp_to_msg
 import numpy as np
@@ -52,3 +54,47 @@ def test_a_scan_reaches_the_localizer_in_optical_axes(world: World) -> None:
     found = world.until(lambda: [f for f in [fake.depth._recent.at(stamp)] if f is not None],
                         'the scan')
     assert found[0][0] == pytest.approx([-1.0, 0.0, 10.0], abs=1e-5)    # right, down, forward
+
+
+def test_a_scan_that_lies_about_its_layout_is_told_and_the_node_lives(world: World) -> None:
+    fake = FakeLocalizer()
+    fake.depth = LidarDepth()
+    world.start(fake, depth__source='lidar', camera_frame='camera', points_topic='/scan')
+    publisher = world.node.create_publisher(PointCloud2, '/scan', 10)
+    world.until(publisher.get_subscription_count, 'the node')
+    world.tf_static()
+    fields = [PointField(name=n, offset=4 * k, datatype=PointField.FLOAT32, count=1)
+              for k, n in enumerate('xyz')]
+    msg = PointCloud2(height=1, width=2, fields=fields, point_step=4, row_step=8, data=bytes(8))
+    msg.header.stamp, msg.header.frame_id = stamp_to_msg(world.now()), 'camera'
+
+    def complains() -> bool:
+        publisher.publish(msg)
+        return 'field at byte 8' in (world.status('input') or (0, '', {}))[2].get(
+            'input_problem', '')
+    world.until(complains, 'the complaint')
+
+
+def test_an_image_waits_for_its_depth_as_it_does_for_its_prior(world: World) -> None:
+    fake = FakeLocalizer()
+    fake.depth = DepthImages()
+    node = world.start(fake, depth__source='image', prior__wait=2.0, max_image_age=0.0)
+    publisher = world.node.create_publisher(Image, '/depth', 10)
+    world.until(publisher.get_subscription_count, 'the node')
+    world.ready(node)
+    stamp = world.now()
+    world.fix(stamp)
+    world.imu(stamp)
+    world.fix(stamp + 10_000_000)
+    world.imu(stamp + 10_000_000)
+    world.image(stamp)
+    msg = Image(height=2, width=2, encoding='16UC1', step=4,
+                data=np.full((2, 2), 2500, np.uint16).tobytes())
+    msg.header.stamp = stamp_to_msg(stamp)
+    given: list[bool] = []
+    fake.localize = lambda image, *rest, old=fake.localize: (
+        given.append(fake.depth.has(image.stamp_ns)), old(image, *rest))[1]
+    time.sleep(0.3)         # the image has long arrived
+    publisher.publish(msg)
+    world.until(lambda: given, 'the image')
+    assert given == [True]
