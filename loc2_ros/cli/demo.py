@@ -21,7 +21,7 @@ FRAME_RATE_HZ = 5.0
 _START_S = 120.0            # loading torch and the model on a busy machine
 _LISTENING = 'recording what'    # what loc2 record says once it does
 _RESULTS = ('metrics.json', 'fixes.csv', 'poses.tum', 'report.html', 'trajectory.png',
-            'overlay.png')
+            'errors.png', 'matches.png', 'overlay.png')
 
 
 def demo(
@@ -38,8 +38,8 @@ def demo(
     Make a town, drive through it, and let the node find out where it is.
 
     Node, player and recorder are processes of their own that talk over DDS, in a ROS domain of
-    their own. Writes metrics.json, report.html, trajectory.png, overlay.png, poses.tum and
-    fixes.csv. A town that is there already is used again.
+    their own. Writes metrics.json, report.html with its pictures, poses.tum and fixes.csv. A town
+    that is there already is used again.
     """
     from loc2_ros.cli.processes import ProcessError
     from loc2_ros.data.bag import BagError

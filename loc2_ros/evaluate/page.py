@@ -72,13 +72,13 @@ class Picture:
     """
     A picture with its heading and how to read it.
 
-    :param file: the name it is also written under, '' for none.
+    :param file: the name it is also written under.
     """
 
     heading: str
     png: bytes
     caption: str
-    file: str = ''
+    file: str
 
 
 def render_page(title: str, metrics: Mapping[str, Any], pictures: Sequence[Picture],

@@ -61,8 +61,9 @@ def errors(rows: Sequence[Row], title: str = '') -> bytes:
         _draw_position(position, seconds, rows)
         _draw_heading(heading, seconds, rows)
         for axes in (position, heading):
-            axes.plot(seconds[refused], np.full(int(refused.sum()), axes.get_ylim()[0]), 'x',
-                      color=VERMILION, ms=6, clip_on=False, label='image without a fix')
+            if refused.any():
+                axes.plot(seconds[refused], np.full(int(refused.sum()), axes.get_ylim()[0]), 'x',
+                          color=VERMILION, ms=6, clip_on=False, label='image without a fix')
             axes.margins(x=0.01)
         heading.set_xlabel('time since the first image (s)')
         position.set_title(title)

@@ -1,7 +1,7 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-From the files of a run to something to look at: trajectory.png, overlay.png, report.html.
+From the files of a run to something to look at: pictures, and report.html that holds them.
 
 It reads fixes.csv and metrics.json, takes the image with the median error out of the recording,
 and localizes it again with the prior that was used: the picture shows what the run saw.
@@ -64,7 +64,7 @@ def write_report(out: Path, bag: Path, settings: Mapping[str, Any], localizer: L
     :param out: holds fixes.csv and metrics.json; receives the rest.
     :param settings: the parameters of the run, by name, complete.
     :param localizer: as in the run; its frame is set to the run's datum.
-    :returns: what was written; overlay.png is missing where no image can be shown.
+    :returns: what was written; without matches.png and overlay.png where no image can be shown.
     :raises ValueError: the files of the run are missing or not what they should be.
     """
     rows, metrics = _read_run(out)
@@ -74,7 +74,7 @@ def write_report(out: Path, bag: Path, settings: Mapping[str, Any], localizer: L
         pictures = _draw_run(rows, localizer, title)
         shown, note = _draw_image(rows, bag, settings, localizer)
         pictures += shown
-    written = [_write(out / picture.file, picture.png) for picture in pictures if picture.file]
+    written = [_write(out / picture.file, picture.png) for picture in pictures]
     page = render_page(title, metrics, pictures, note)
     return [*written, _write(out / 'report.html', page.encode())]
 
@@ -82,7 +82,7 @@ def write_report(out: Path, bag: Path, settings: Mapping[str, Any], localizer: L
 def _draw_run(rows: Sequence[Row], localizer: Localizer, title: str) -> list[Picture]:
     return [Picture('Trajectory', trajectory(rows, localizer.store, localizer.frame, title),
                     _TRAJECTORY, 'trajectory.png'),
-            Picture('Errors over time', errors(rows), _ERRORS)]
+            Picture('Errors over time', errors(rows), _ERRORS, 'errors.png')]
 
 
 def _draw_image(rows: Sequence[Row], bag: Path, settings: Mapping[str, Any],
@@ -99,7 +99,7 @@ def _draw_image(rows: Sequence[Row], bag: Path, settings: Mapping[str, Any],
     if seen is None:
         return [], f'it was rejected before the solver: {frame.result}'
     return [Picture('One image and its matches', matches(frame, seen, _facts(frame, row, rows)),
-                    _MATCHES),
+                    _MATCHES, 'matches.png'),
             Picture('Ground points on the aerial crop', overlay(frame, seen), _OVERLAY,
                     'overlay.png')], ''
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from loc2_ros.core.values import Array, Pose2
 from loc2_ros.evaluate.metrics import CHI2_95_2DOF
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 import matplotlib.patheffects as effects
@@ -24,7 +26,8 @@ import numpy as np
 
 # fix, prior, truth, rejected, what does not fit
 BLUE, ORANGE, BLACK, VERMILION, GREY = '#0072B2', '#E69F00', '#000000', '#D55E00', '#8C8C8C'
-CONFIDENCE = 'plasma'       # readable on greenery, which viridis is not
+# Readable on greenery, which viridis is not; its dark end is not readable on shadows
+CONFIDENCE = ListedColormap(colormaps['plasma'](np.linspace(0.3, 1.0, 256)))
 
 _LOOK: dict[str, Any] = {
     'font.size': 10.0, 'axes.titlesize': 11.0, 'axes.titleweight': 'bold',

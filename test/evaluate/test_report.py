@@ -112,7 +112,8 @@ def test_the_page_holds_its_pictures_and_loads_nothing(recorded: tuple[Path, Pat
     bag, out = recorded
     localizer = Shows()
     written = write_report(out, bag, defaults(), localizer, title='<Drive & test>')
-    assert [path.name for path in written] == ['trajectory.png', 'overlay.png', 'report.html']
+    assert [path.name for path in written] == [
+        'trajectory.png', 'errors.png', 'matches.png', 'overlay.png', 'report.html']
     page = (out / 'report.html').read_text()
     assert len(re.findall(r'src="data:image/(?:png|jpeg);base64,', page)) == 4
     assert not re.search(r'<script|https?://|url\(|<link', page)
@@ -142,7 +143,8 @@ def test_an_image_that_was_not_solved_is_replaced_by_the_reason(
     localizer.refuses = True
     run_bag(bag, defaults(), lambda frame: localizer, progress=False).write(tmp_path)
     written = write_report(tmp_path, bag, defaults(), localizer)
-    assert [path.name for path in written] == ['trajectory.png', 'report.html']
+    assert [path.name for path in written] == [
+        'trajectory.png', 'errors.png', 'report.html']
     assert 'map_coverage' in (tmp_path / 'report.html').read_text()
 
 
