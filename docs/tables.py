@@ -1,0 +1,61 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write the tables of README.md that the code declares: parameters and diagnostics.
+
+Run ``python docs/tables.py`` after a change; ``test/test_readme.py`` compares.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+from typing import Any
+
+from loc2_ros.ros.diagnostics import KEYS
+from loc2_ros.ros.param import Param
+from loc2_ros.ros.params import PARAMS
+
+README = Path(__file__).parent.parent / 'README.md'
+
+
+def parameters() -> str:
+    """Return the table of parameters."""
+    rows = [f'| `{p.name}`{" *" if p.read_only else ""} | {default(p)} | {p.unit} | '
+            f'{escape(p.range_text())} | {escape(p.description)} |' for p in PARAMS]
+    return '\n'.join(['| name | default | unit | allowed | meaning |', '|---|---|---|---|---|',
+                      *rows])
+
+
+def diagnostics() -> str:
+    """Return the table of diagnostics keys."""
+    rows = [f'| `loc2: {status}` | `{key}` | {escape(meaning)} |'
+            for status, keys in KEYS.items() for key, meaning in keys.items()]
+    return '\n'.join(['| status | key | meaning |', '|---|---|---|', *rows])
+
+
+def default(param: Param) -> str:
+    """Return a default as it is written in a parameter file."""
+    return 'unset' if param.default is None else f'`{literal(param.default)}`'
+
+
+def literal(value: Any) -> str:
+    """Return a value as YAML."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def escape(text: str) -> str:
+    """Keep bars and angle brackets from being taken for markup."""
+    return text.replace('|', '\\|').replace('<', '&lt;')
+
+
+def filled(text: str) -> str:
+    """Return the README with its tables up to date."""
+    for name, table in (('parameters', parameters()), ('diagnostics', diagnostics())):
+        text = re.sub(rf'(<!-- {name}: [^>]* -->\n).*?(<!-- end -->)',
+                      lambda found: f'{found[1]}{table}\n{found[2]}', text, flags=re.DOTALL)
+    return text
+
+
+if __name__ == '__main__':
+    README.write_text(filled(README.read_text()))
