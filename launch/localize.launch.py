@@ -18,6 +18,7 @@ from launch_ros.actions import Node
 # Beside this file in the source tree as well as in share/loc2_ros
 CONFIG = Path(__file__).resolve().parent.parent / 'config'
 PLAYER = 'from loc2_ros.cli.main import main; main()'
+PATIENCE_S = '60'       # the node loads its model before it listens
 
 ARGUMENTS = {
     'map': ('', 'Aerial map: an MBTiles file or a folder of tiles; empty: map.path of the file.'),
@@ -60,9 +61,18 @@ def start(context):
     if not given['bag']:
         return [node]
     player = ExecuteProcess(
-        cmd=[sys.executable, '-c', PLAYER, 'replay', given['bag'], '--rate', given['rate']],
-        output='screen')
+        cmd=[sys.executable, '-c', PLAYER, 'replay', given['bag'], '--rate', given['rate'],
+             *player_options(given, files)], output='screen')
     return [node, player]
+
+
+def player_options(given, files):
+    """Return what tells the player the node's topics; it starts once the node listens to them."""
+    topics = [f'{name}:={given[name]}' for name in ARGUMENTS
+              if name.endswith('_topic') and given[name]]
+    return [*(word for file in files for word in ('--config', file)),
+            *(word for topic in topics for word in ('--param', topic)),
+            '--wait-for', PATIENCE_S]
 
 
 def find_parameters(name):

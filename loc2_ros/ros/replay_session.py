@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 import threading
+import time
 from typing import Any
 
 from loc2_ros.data.bag import open_bag
@@ -24,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 Say = Callable[[str], None]
+_HEARING_S = 3.0    # for the first diagnostics of a node that is there
 _IDLE_S = 3.0       # longer than diagnostics.period, so that the last counts have come
 
 
@@ -51,6 +53,8 @@ def replay_bag(path: Path, settings: Mapping[str, Any], *, rate: float, noise: s
             player = Player(node, bag, options)
             for name, why in player.skipped.items():
                 say(f'not played: {name} ({why})')
+            if wait_s > 0:
+                say(f'waiting up to {wait_s:g} s for a node that listens')
             player.wait()
             seconds = (bag.end_ns - bag.start_ns) * 1e-9
             say(f'playing {seconds:.1f} s at rate {rate:g}')
@@ -118,6 +122,9 @@ def _listening(player: Node, out: Path | None, settings: Mapping[str, Any]) -> I
     stop = threading.Event()
     thread = threading.Thread(target=recorder.spin, args=(executor, _IDLE_S, stop.is_set))
     thread.start()
+    patience = time.monotonic() + _HEARING_S
+    while not recorder.heard.values and time.monotonic() < patience:
+        time.sleep(0.05)        # else the first poses would be missed
     try:
         yield recorder.heard
         thread.join(timeout=2.0 * _IDLE_S)      # the node may still be at its last image

@@ -75,16 +75,26 @@ def test_with_a_bag_a_player_starts_and_time_is_simulated(launched: Launch) -> N
     assert set_by(found)['use_sim_time'] is True
     player, = found['ExecuteProcess']
     assert player.cmd[0] == sys.executable
-    assert player.cmd[-4:] == ['replay', 'my drive', '--rate', '0.5']
+    assert player.cmd[3:7] == ['replay', 'my drive', '--rate', '0.5']
     assert set_by(launched(bag='b', use_sim_time='false'))['use_sim_time'] is False
 
 
 def test_the_player_is_a_verb_of_the_command_line(launched: Launch) -> None:
     pytest.importorskip('typer')
     player, = launched(bag='b')['ExecuteProcess']
-    answer = subprocess.run([*player.cmd[:-3], '--help'], capture_output=True, text=True,
+    answer = subprocess.run([*player.cmd[:4], '--help'], capture_output=True, text=True,
                             cwd=ROOT)
     assert answer.returncode == 0 and '--rate' in answer.stdout
+
+
+def test_the_player_waits_for_the_node_and_knows_its_topics(launched: Launch) -> None:
+    player, = launched(bag='b', params_file='kitti', fix_topic='/gps')['ExecuteProcess']
+    given = list(zip(player.cmd[7::2], player.cmd[8::2]))
+    assert [Path(value).name for name, value in given if name == '--config'] == [
+        'loc2.yaml', 'kitti.yaml']
+    assert ('--param', 'fix_topic:=/gps') in given
+    # A drive that starts while the model is being loaded would lose its first seconds
+    assert float(dict(given)['--wait-for']) >= 30.0
 
 
 def test_in_a_namespace_tf_goes_along(launched: Launch) -> None:
