@@ -21,6 +21,8 @@ from loc2_ros.evaluate.run import RunResult
 import numpy as np
 from numpy.typing import NDArray
 
+_COUNT = 'rejected.'        # what keys of diagnostics that count a reason start with
+
 
 @dataclass(frozen=True)
 class HeardPose:
@@ -43,6 +45,7 @@ class Heard:
 
     :param priors: the prior as used, by image stamp.
     :param clock: (wall_s, /clock in ns) in order of arrival.
+    :param counted_before: the node's counts when the recording began.
     :param values: the newest key-value pairs of the node's diagnostics, all statuses together.
     :param origins: every local_xy_origin.
     :param tf_messages: messages on /tf that contain a transform from the map frame.
@@ -53,6 +56,7 @@ class Heard:
     priors: dict[int, PriorRow] = field(default_factory=dict)
     clock: list[tuple[float, int]] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
+    counted_before: dict[str, int] = field(default_factory=dict)
     origins: list[LocalFrame] = field(default_factory=list)
     tf_messages: int = 0
     tf_parents: dict[str, set[str]] = field(default_factory=dict)
@@ -70,10 +74,20 @@ class Heard:
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
-        """Return the node's own counts."""
-        prefix = 'rejected.'
-        return {key[len(prefix):]: int(float(value)) for key, value in self.values.items()
-                if key.startswith(prefix)}
+        """Return the node's own counts, of this recording only."""
+        counts, before = self.counts(), self.counted_before
+        if any(count > counts.get(reason, 0) for reason, count in before.items()):
+            return counts       # the node has started anew meanwhile
+        return {reason: count - before.get(reason, 0) for reason, count in counts.items()}
+
+    def counts(self) -> dict[str, int]:
+        """Return the node's counts since it was activated."""
+        return {key[len(_COUNT):]: int(float(value)) for key, value in self.values.items()
+                if key.startswith(_COUNT)}
+
+    def forget_counts(self) -> None:
+        """Drop all counts: the node sends them anew."""
+        self.values = {k: v for k, v in self.values.items() if not k.startswith(_COUNT)}
 
     @property
     def tf_roots(self) -> set[str]:

@@ -11,6 +11,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from loc2_ros.core.values import Pose2
+from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.messages import rotation_from_quaternion, stamp_ns
 from loc2_ros.evaluate.recorded import Heard, HeardPose
 from loc2_ros.evaluate.rows import PriorRow
@@ -75,10 +76,15 @@ class Recorder:
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             if status.name.startswith(f'{self._name}: '):
+                if status.name.endswith('localization'):        # counts of zero are not sent
+                    self.heard.forget_counts()
                 self.heard.values.update({pair.key: pair.value for pair in status.values})
 
     def _on_origin(self, msg: PoseStamped) -> None:
-        self.heard.origins.append(datum_from_msg(msg))
+        try:
+            self.heard.origins.append(datum_from_msg(msg))
+        except BadMessage:
+            pass        # the node says so, and nobody uses it
 
     def _on_tf(self, msg: TFMessage) -> None:
         self._note_edges(msg)
@@ -93,6 +99,8 @@ class Recorder:
             self.heard.tf_parents.setdefault(t.child_frame_id, set()).add(t.header.frame_id)
 
     def _on_clock(self, msg: Clock) -> None:
+        if not self.heard.clock:
+            self.heard.counted_before = self.heard.counts()
         self.heard.clock.append((time.monotonic(), stamp_ns(msg.clock)))
 
 

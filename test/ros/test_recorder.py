@@ -229,6 +229,31 @@ def test_latency_runs_from_the_moment_the_clock_showed_the_stamp(drive: Path) ->
     assert row.latency_s == pytest.approx(0.3)      # the stamp was shown at 100.1
 
 
+def test_rejections_of_an_earlier_drive_are_not_counted_again(
+        recorded: tuple[Talker, Heard]) -> None:
+    talker, heard = recorded
+    talker.status(rejected__no_tf=3, fixes=9)
+    assert eventually(lambda: 'fixes' in heard.values)
+    talker.tick(START_NS)
+    assert eventually(lambda: heard.clock != [])
+    talker.status(rejected__no_tf=5, rejected__scale=1, fixes=10)
+    assert eventually(lambda: heard.values['fixes'] == '10')
+    assert heard.rejected_by_reason == {'no_tf': 2, 'scale': 1}
+    talker.status(rejected__scale=2, fixes=1)       # the node has been started anew
+    assert eventually(lambda: heard.values['fixes'] == '1')
+    assert heard.rejected_by_reason == {'scale': 2}
+
+
+def test_an_origin_that_is_no_place_does_not_end_the_recording(
+        recorded: tuple[Talker, Heard]) -> None:
+    talker, heard = recorded
+    for height in (float('nan'), 110.0):
+        message = datum_to_msg(DATUM, 'map', START_NS)
+        message.pose.position.z = height
+        talker.origin.publish(message)
+    assert eventually(lambda: heard.origins == [DATUM])
+
+
 def test_nothing_heard_means_everything_dropped(drive: Path) -> None:
     metrics = result_of(Heard(), played(drive, settings(), Heard())).metrics()
     assert (metrics['frames'], metrics['fixes'], metrics['dropped']) == (6, 0, 6)
