@@ -67,8 +67,11 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
         raise ParameterError(f'{path} holds no parameters; it needs /**: ros__parameters: ...')
     for node in ('/**', 'loc2', '/loc2'):
         section = content.get(node) or {}
-        for name, value in _flat(section.get('ros__parameters') or {}):
-            if name != 'use_sim_time':      # rclpy's own
+        found = section.get('ros__parameters') or {} if isinstance(section, Mapping) else section
+        if not isinstance(found, Mapping):
+            raise ParameterError(f'{path}: {node} needs ros__parameters: with names and values')
+        for name, value in _flat(found):
+            if name != 'use_sim_time' and not name.startswith('qos_overrides.'):    # rclpy's own
                 yield name, value
 
 

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 WGS84_A_M = 6378137.0
 WGS84_F = 1.0 / 298.257223563
 WGS84_E2 = WGS84_F * (2.0 - WGS84_F)
+MAX_HEIGHT_M = 20000.0      # what lies beyond is no vehicle, but a broken altitude
 _B_M = WGS84_A_M * (1.0 - WGS84_F)
 _EP2 = WGS84_E2 / (1.0 - WGS84_E2)
 
@@ -81,8 +82,10 @@ class LocalFrame:
 
     def __post_init__(self) -> None:
         numbers = (self.lat_deg, self.lon_deg, self.height_m, self.yaw_rad)
-        if not all(math.isfinite(n) for n in numbers) or abs(self.lat_deg) > 90.0:
-            raise ValueError('a datum needs finite numbers and a latitude in [-90, 90], '
+        if (not all(math.isfinite(n) for n in numbers) or abs(self.lat_deg) > 90.0
+                or abs(self.lon_deg) > 360.0 or abs(self.height_m) > MAX_HEIGHT_M):
+            raise ValueError('a datum needs finite numbers, a latitude in [-90, 90], a longitude '
+                             f'in [-360, 360] and a height within {MAX_HEIGHT_M:g} m, '
                              f'got {numbers}')
         lat, lon = math.radians(self.lat_deg), math.radians(self.lon_deg)
         c, s = math.cos(self.yaw_rad), math.sin(self.yaw_rad)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
+from loc2_ros.core.frames import MAX_HEIGHT_M
 from loc2_ros.core.values import Array, Camera, Reason
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.images import check_raw_image, decode_compressed, decode_raw
@@ -100,7 +101,7 @@ def position_from_fix(msg: Any, default_sigma_m: float) -> Position:
     covariance = msg.position_covariance
     sigma = _sigma(0.5 * (float(covariance[_EAST]) + float(covariance[_NORTH])))
     known = sigma is not None and int(msg.position_covariance_type) != _COVARIANCE_UNKNOWN
-    return Position(lat, lon, height if math.isfinite(height) else 0.0,
+    return Position(lat, lon, height if abs(height) <= MAX_HEIGHT_M else 0.0,    # NaN: 0
                     sigma if known and sigma is not None else default_sigma_m, known)
 
 

@@ -99,12 +99,20 @@ def test_settings_come_from_defaults_files_options_and_params_in_this_order(
 
 
 @pytest.mark.parametrize('text', ['[1, 2', '- a\n- b\n', '/**: {ros__parameters: {nonsense: 1}}',
-                                  '/**: {ros__parameters: {max_rate: fast}}'])
+                                  '/**: {ros__parameters: {max_rate: fast}}',
+                                  '/**: {ros__parameters: [1]}', 'loc2: 7'])
 def test_a_broken_parameter_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / 'broken.yaml'
     file.write_text(text)
     with pytest.raises(ParameterError):
         load_settings([str(file)], [])
+
+
+def test_what_belongs_to_rclpy_in_a_parameter_file_is_left_to_it(tmp_path: Path) -> None:
+    file = tmp_path / 'own.yaml'
+    file.write_text('/**: {ros__parameters: {use_sim_time: true, max_rate: 2.0, '
+                    'qos_overrides: {/fix: {subscription: {depth: 3}}}}}')
+    assert load_settings([str(file)], []) == {**load_settings([], []), 'max_rate': 2.0}
 
 
 def test_the_shipped_files_are_found_by_name_and_valid() -> None:

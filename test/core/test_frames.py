@@ -97,7 +97,8 @@ def test_convergence_at_10_km_east_of_karlsruhe_is_a_tenth_of_a_degree():
     assert gamma == pytest.approx(0.103, abs=0.001)
 
 
-@pytest.mark.parametrize('bad', [(91.0, 0.0), (math.nan, 8.0), (49.0, math.inf)])
+@pytest.mark.parametrize('bad', [(91.0, 0.0), (math.nan, 8.0), (49.0, math.inf), (49.0, 1e9),
+                                 (49.0, 8.4, 1e300), (49.0, 8.4, -3e4)])
 def test_an_impossible_datum_is_refused(bad):
     with pytest.raises(ValueError, match='datum'):
         LocalFrame(*bad)

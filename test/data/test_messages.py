@@ -89,8 +89,9 @@ def test_a_fix_without_a_position_is_refused(changes: dict[str, Any]) -> None:
     assert error.value.reason is Reason.NO_PRIOR
 
 
-def test_a_missing_height_does_not_matter() -> None:
-    assert messages.position_from_fix(fix(alt=NAN), 10.0).height_m == 0.0
+@pytest.mark.parametrize('height', [NAN, math.inf, 1e300, -9999999.0])
+def test_a_missing_or_impossible_height_does_not_matter(height: float) -> None:
+    assert messages.position_from_fix(fix(alt=height), 10.0).height_m == 0.0
 
 
 @pytest.mark.parametrize('yaw', [-3.1, -1.6, -0.1, 0.0, 0.8, 1.6, 2.4, 3.1])
