@@ -13,6 +13,8 @@ import json
 import math
 from typing import Any
 
+MAX_PX = 8192       # a side beyond this would only exhaust the memory
+
 
 class ContractError(ValueError):
     """A ``config.json`` that cannot be used; the message names the key and the remedy."""
@@ -56,9 +58,10 @@ class Contract:
         for key in ('ground_hw', 'projector_widths'):
             object.__setattr__(self, key, tuple(getattr(self, key)))
         sizes = (*self.ground_hw, self.aerial_px)
-        if any(s <= 0 or s % self.stride for s in sizes):
-            raise ContractError(f'{self.name}: image sizes {sizes} must be multiples of the '
-                                f'stride {self.stride}')
+        if len(sizes) != 3 or self.stride <= 0 or any(
+                not 0 < s <= MAX_PX or s % self.stride for s in sizes):
+            raise ContractError(f'{self.name}: image sizes {sizes} must be three multiples of the '
+                                f'stride {self.stride} up to {MAX_PX}')
         if not (self.tile_m > 0 and self.max_depth_m > 0 and 0 < self.heading_range_deg <= 180):
             raise ContractError(f'{self.name}: tile_m, max_depth_m and heading_range_deg must '
                                 'be positive and the last at most 180')

@@ -67,6 +67,7 @@ def test_damaged_weights_are_named(folder: Path) -> None:
 
 @pytest.mark.parametrize('change, word', [
     ({'colour': 1}, 'unknown keys'), ({'ground_hw': [15, 32]}, 'multiples'),
+    ({'stride': 0}, 'stride'), ({'aerial_px': 800_000}, 'up to'), ({'ground_hw': [16]}, 'three'),
     ({'tile_m': -1.0}, 'positive'), ({'rays': 'corners'}, 'rays')])
 def test_an_impossible_contract_is_refused(change: dict[str, object], word: str) -> None:
     values = {**json.loads(SMALL.to_json()), **change}
