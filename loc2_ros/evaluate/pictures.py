@@ -20,6 +20,7 @@ import numpy as np
 
 ELLIPSES = 30       # more of them hide what is below
 SIGMAS_95 = 1.96    # of a single number
+GAP_S = 2.0         # lines and bands go on over dropped images, but not over longer gaps
 
 
 def trajectory(rows: Sequence[Row], store: MapStore, frame: LocalFrame,
@@ -95,7 +96,7 @@ def _draw_tracks(axes: Axes, truth: Array, prior: Array, fixes: Array,
     axes.plot(*fixes.T, 'o', color=BLUE, ms=5, mec='white', mew=0.6, label='fix', zorder=4)
     lost = [row.truth.xy_m for row in rows if row.truth is not None and row.estimate is None]
     if lost:
-        axes.plot(*np.array(lost).T, 'x', color=VERMILION, ms=6, mew=1.6,
+        axes.plot(*np.array(lost).T, 'x', color=VERMILION, ms=4, mew=1.0,
                   label='image without a fix', zorder=4)
 
 
@@ -104,9 +105,10 @@ def _draw_position(axes: Axes, seconds: Array, rows: Sequence[Row]) -> None:
     prior = np.array([_distance(row.prior, row.truth) for row in rows])
     sigma = np.array([math.nan if row.sigma_xy_m is None else row.sigma_xy_m for row in rows])
     band = math.sqrt(CHI2_95_2DOF) * sigma
-    axes.fill_between(seconds, 0.0, band, color=BLUE, alpha=0.18, lw=0, label='claimed 95 %')
-    axes.plot(seconds, prior, color=ORANGE, lw=1.6, label='prior')
-    axes.plot(seconds, fix, 'o-', color=BLUE, lw=0.8, ms=3.5, label='fix')
+    at, reach = _joined(seconds, band)
+    axes.fill_between(at, 0.0, reach, color=BLUE, alpha=0.18, lw=0, label='claimed 95 %')
+    axes.plot(*_joined(seconds, prior), color=ORANGE, lw=1.6, label='prior')
+    axes.plot(*_joined(seconds, fix), 'o-', color=BLUE, lw=0.8, ms=3.5, label='fix')
     axes.set_ylabel('position error (m)')
     _limit(axes, seconds, fix, 0.0, max(_top(prior), _top(band), 1.0))
 
@@ -116,13 +118,22 @@ def _draw_heading(axes: Axes, seconds: Array, rows: Sequence[Row]) -> None:
     prior = np.array([_turn_deg(row.prior, row.truth) for row in rows])
     band = SIGMAS_95 * np.degrees([
         math.nan if row.covariance is None else math.sqrt(row.covariance[2, 2]) for row in rows])
-    axes.fill_between(seconds, -band, band, color=BLUE, alpha=0.18, lw=0)
+    at, reach = _joined(seconds, band)
+    axes.fill_between(at, -reach, reach, color=BLUE, alpha=0.18, lw=0)
     axes.axhline(0.0, color='#666666', lw=0.8)
-    axes.plot(seconds, prior, color=ORANGE, lw=1.6)
-    axes.plot(seconds, fix, 'o-', color=BLUE, lw=0.8, ms=3.5)
+    axes.plot(*_joined(seconds, prior), color=ORANGE, lw=1.6)
+    axes.plot(*_joined(seconds, fix), 'o-', color=BLUE, lw=0.8, ms=3.5)
     axes.set_ylabel('heading error (deg)')
-    reach = max(_top(np.abs(prior)), _top(band), 1.0)
-    _limit(axes, seconds, fix, -reach, reach)
+    most = max(_top(np.abs(prior)), _top(band), 1.0)
+    _limit(axes, seconds, fix, -most, most)
+
+
+def _joined(seconds: Array, values: Array) -> tuple[Array, Array]:
+    """Return the finite values with their times, and a NaN in each longer gap to part lines."""
+    known = np.isfinite(values)
+    seconds, values = seconds[known], values[known]
+    gaps = np.flatnonzero(np.diff(seconds) > GAP_S) + 1
+    return np.insert(seconds, gaps, seconds[gaps]), np.insert(values, gaps, math.nan)
 
 
 def _limit(axes: Axes, seconds: Array, values: Array, low: float, high: float) -> None:

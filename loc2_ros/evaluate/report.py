@@ -160,8 +160,10 @@ def _facts(frame: Frame, row: Row, rows: Sequence[Row]) -> dict[str, str]:
                      f'{(row.stamp_ns - rows[0].stamp_ns) * 1e-9:.1f} s'}
     if isinstance(result, Rejection):
         return {**said, 'rejected': str(result)}
-    said |= {'matches': f'{result.n_matches}, {result.n_inliers} inliers',
-             'claimed': f'{result.sigma_xy_m:.2f} m per axis, '
+    seen = result.evidence
+    if seen is not None:
+        said['matches'] = f'{len(seen.weight)}, {int(seen.inlier.sum())} inliers'
+    said |= {'claimed': f'{result.sigma_xy_m:.2f} m per axis, '
                         f'{math.degrees(result.sigma_yaw_rad):.2f} deg'}
     if row.truth is not None and row.prior is not None:
         off = math.hypot(row.prior.x_m - row.truth.x_m, row.prior.y_m - row.truth.y_m)

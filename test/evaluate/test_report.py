@@ -16,7 +16,7 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.evaluate.aerial import cut_ground
 from loc2_ros.evaluate.frame_pictures import Frame, matches, overlay, Turned
-from loc2_ros.evaluate.pictures import errors, trajectory
+from loc2_ros.evaluate.pictures import _joined, errors, trajectory
 from loc2_ros.evaluate.report import choose_row, write_report
 from loc2_ros.evaluate.rows import FIX, PriorRow, Row
 from loc2_ros.evaluate.run import run_bag
@@ -223,6 +223,13 @@ def test_pictures_are_drawn_for_fixes_rejections_and_gaps_alike() -> None:
         assert pixels(errors(some)).shape[1] > 800
     with pytest.raises(ValueError, match='no row has a position'):
         trajectory(rows[4:], Painted(), DATUM)
+
+
+def test_lines_go_on_over_dropped_images_and_part_at_longer_gaps() -> None:
+    nan = math.nan
+    at, values = _joined(np.array([0.0, 0.2, 0.4, 3.0, 3.2]), np.array([1.0, nan, 2.0, nan, 3.0]))
+    np.testing.assert_array_equal(values, [1.0, 2.0, nan, 3.0])
+    np.testing.assert_array_equal(at, [0.0, 0.4, 3.2, 3.2])
 
 
 def test_the_same_rows_give_the_same_picture_twice() -> None:
