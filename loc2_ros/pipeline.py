@@ -26,15 +26,13 @@ from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import (DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth)
 from loc2_ros.model.inference import Network, Observation
 from loc2_ros.model.quality import Quality
-from loc2_ros.model.solve import solve, Solved, Solver
+from loc2_ros.model.solve import MIN_WEIGHT, solve, Solved, Solver
 from loc2_ros.model.weights import load_model, ModelError
 import numpy as np
 import torch
 
 # Off the prior heading by more than the trained range and this much is no answer any more
 HEADING_MARGIN_RAD = math.radians(5.0)
-# A match has to carry this much probability to be shown and counted
-MIN_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,11 @@ class Localizer:
         watch.lap('solve')
         shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch)
         matches = int((solved.weight > MIN_WEIGHT).sum())
+        # Less than any image it was calibrated on: the model does not know what it sees
+        if float(solved.total) < self.limits.min_match_mass:
+            return Rejection(image.stamp_ns, Reason.FEW_MATCHES,
+                             {'match_mass': float(solved.total),
+                              'min_match_mass': self.limits.min_match_mass}, evidence=shown)
         if not bool(solved.similarity.valid):
             return Rejection(image.stamp_ns, Reason.DEGENERATE, {'matches': matches},
                              evidence=shown)
@@ -233,6 +236,7 @@ def _limits(contract: Contract, settings: LocalizerSettings) -> Limits:
     ceiling = settings.covariance_ceiling
     return Limits(
         min_valid_fraction=settings.min_valid_fraction,
+        min_match_mass=float(tuned.get('min_match_mass', 0.0)),
         min_inliers=settings.min_inliers or int(tuned.get('min_inliers', 20)),
         min_score=settings.min_score or float(tuned.get('min_score', 0.0)),
         max_prior_distance_m=settings.max_prior_distance_m,

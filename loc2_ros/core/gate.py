@@ -20,6 +20,7 @@ class Limits:
     """
 
     min_valid_fraction: float = 0.8       # of the crop on the map; 0 accepts any
+    min_match_mass: float = 0.0           # probability of all matches; 0 accepts any
     min_inliers: int = 20                 # matches that agree; 0 accepts any
     min_score: float = 0.0                # quality in [0, 1]; 0 accepts any
     max_prior_distance_m: float = 50.0    # inf accepts any
@@ -29,7 +30,7 @@ class Limits:
     scale_range: tuple[float, float] = (0.75, 1.35)  # depth scale; (0, inf) accepts any
 
     def __post_init__(self) -> None:
-        numbers = (self.min_valid_fraction, self.min_inliers, self.min_score,
+        numbers = (self.min_valid_fraction, self.min_match_mass, self.min_inliers, self.min_score,
                    self.max_prior_distance_m, self.max_sigma_xy_m, self.max_sigma_yaw_rad,
                    self.heading_range_rad or 0.0, *self.scale_range)
         if any(math.isnan(n) or n < 0 for n in numbers):

@@ -158,7 +158,7 @@ class Reason(Enum):
     IMAGE_STALE = 'image_stale'             # older than max_image_age on arrival
     NO_TF = 'no_tf'                         # base -> camera unknown at the stamp
     NO_DEPTH = 'no_depth'                   # the depth source has nothing for this stamp
-    FEW_MATCHES = 'few_matches'             # too few matches to try
+    FEW_MATCHES = 'few_matches'             # the model finds too little of the image in the crop
     DEGENERATE = 'degenerate'               # the matches do not determine a pose
     FEW_INLIERS = 'few_inliers'             # fewer inliers than gate.min_inliers
     LOW_SCORE = 'low_score'                 # score below gate.min_score

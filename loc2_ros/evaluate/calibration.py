@@ -34,6 +34,7 @@ FIRST_SEED = 950_000
 CHI2_XY, NORMAL_95 = 5.991, 1.960
 HELD_SHARE = 0.94           # of what the gate passes; the tails are heavier than Gaussian ones
 GROSS_M, GOOD_M = 8.0, 5.0
+UNKNOWN_SHARE = 0.01        # of calibration images count as unlike what the model knows
 RIDGE = 1e-2
 
 
@@ -52,7 +53,7 @@ class Samples:
     yaw_rad: Array
     tile_cov: Array
     inliers: NDArray[np.int64]
-    scale: Array
+    total: Array
 
 
 def calibrate_model(folder: Path, pairs: Path, towns: int, views: int) -> dict[str, float]:
@@ -99,7 +100,7 @@ def solve_pairs(model: Model, files: list[Path], count: int) -> Samples:
         rows.append(([seen[k] for k in FEATURES],
                      (solved.similarity.t - pair.t[0]).double().numpy(),
                      (turn + math.pi) % (2 * math.pi) - math.pi, cov.numpy(),
-                     int(solved.inlier.sum()), float(solved.similarity.scale)))
+                     int(solved.inlier.sum()), float(solved.total)))
     columns = [np.array(c) for c in zip(*rows)]
     return Samples(*columns)
 
@@ -117,7 +118,9 @@ def fit(contract: Contract, samples: Samples) -> Contract:
     trial = replace(contract, calibration={
         'position': position, 'heading': heading, 'score': score,
         'floor': [0.25, 0.25, math.radians(0.3)]})
-    trial = replace(trial, gate={**contract.gate, 'min_score': _threshold(trial, half, error)})
+    known = round(float(np.quantile(half.total, UNKNOWN_SHARE)), 3)
+    trial = replace(trial, gate={**contract.gate, 'min_match_mass': known,
+                                 'min_score': _threshold(trial, half, error)})
     # One constant each, on what the gate lets pass
     passed = _scores(trial, half) >= trial.gate['min_score']
     grown = _claims(trial, half)
@@ -132,7 +135,8 @@ def fit(contract: Contract, samples: Samples) -> Contract:
 def figures(contract: Contract, samples: Samples) -> dict[str, float]:
     """Return how the calibration does on the odd samples, after the gate."""
     half = _part(samples, 1)
-    passed = _scores(contract, half) >= contract.gate.get('min_score', 0.0)
+    passed = ((_scores(contract, half) >= contract.gate.get('min_score', 0.0))
+              & (half.total >= contract.gate.get('min_match_mass', 0.0)))
     error = np.linalg.norm(half.offset_m, axis=1)
     grown = _claims(contract, half)
     sigma = np.sqrt((grown[:, 0, 0] + grown[:, 1, 1]) / 2)

@@ -18,13 +18,14 @@ from loc2_ros.core.covariance import (carry_to_base, floor_covariance, pose_cova
                                       rotate_to_map, thinning_factor)
 from loc2_ros.core.values import Array
 from loc2_ros.model.contract import Contract
-from loc2_ros.model.solve import Solved
+from loc2_ros.model.solve import MIN_WEIGHT, Solved
 import numpy as np
 import torch
 from torch import Tensor
 
 DEFAULT_FLOOR = (0.7, 0.7, math.radians(0.5))
-FEATURES = ('log_sigma', 'mass', 'inlier_ratio', 'log_inliers', 'residual_m', 'scale_off')
+FEATURES = ('log_sigma', 'mass', 'log_agreed', 'inlier_ratio', 'log_inliers', 'residual_m',
+            'scale_off')
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ def describe(lifted: Tensor, solved: Solved, tile_covariance: Tensor) -> dict[st
     total = float((weight * inlier).sum())
     residual = float((gap * weight * inlier).sum()) / total if total > 0 else 5.0
     sigma = math.sqrt(float(tile_covariance[0, 0] + tile_covariance[1, 1]) / 2)
-    used = int((weight > 1e-3).sum())
+    used = int((weight > MIN_WEIGHT).sum())
     return {'log_sigma': float(np.clip(math.log(max(sigma, 1e-3)), -4.0, 4.0)),
-            'mass': float(solved.mass), 'inlier_ratio': int(inlier.sum()) / max(used, 1),
+            'mass': float(solved.mass), 'log_agreed': math.log(max(total, 1e-3)),
+            'match_mass': float(solved.total), 'inlier_ratio': int(inlier.sum()) / max(used, 1),
             'log_inliers': math.log1p(int(inlier.sum())), 'residual_m': residual,
             'scale_off': min(abs(math.log(max(float(solved.similarity.scale), 1e-3))), 1.0)}
 

@@ -18,6 +18,9 @@ from loc2_ros.model.matcher import guided_matches, token_matches
 import torch
 from torch import Tensor
 
+# A match has to carry this much probability to be counted and shown
+MIN_WEIGHT = 1e-3
+
 
 @dataclass(frozen=True)
 class Solver:
@@ -49,7 +52,9 @@ class Solved:
     :param tile_m: (Ng, 2) matched places, ``weight`` (Ng,) their weights in the fit.
     :param spread_m: (Ng,) standard deviation of each match within its cells.
     :param inlier: (Ng,) bool.
-    :param mass: () share of the match probability that agrees with the pose.
+    :param total: () match probability of all usable tokens: how much of the image the network
+        finds in the crop at all.
+    :param mass: () share of it that agrees with the pose.
     """
 
     similarity: Similarity
@@ -57,6 +62,7 @@ class Solved:
     weight: Tensor
     spread_m: Tensor
     inlier: Tensor
+    total: Tensor
     mass: Tensor
 
 
@@ -85,10 +91,10 @@ def solve(P: Tensor, lifted: Tensor, usable: Tensor, grid: tuple[int, int], cell
             break
         fit, tile, spread, used = trial, again.tile_m[0], again.spread_m[0], found
     distance = (fit.apply(lifted) - tile).norm(dim=-1)
-    inlier = (distance <= solver.ransac.threshold_m) & (used > 1e-4) & fit.valid
+    inlier = (distance <= solver.ransac.threshold_m) & (used > MIN_WEIGHT) & fit.valid
     agreed = guided_matches(P[None], grid, cell_m, fit.apply(lifted)[None]).weight[0] * usable
-    mass = agreed.sum() / (P * usable).sum().clamp(min=1e-9)
-    return Solved(fit, tile, used, spread, inlier, mass)
+    total = (P * usable).sum()
+    return Solved(fit, tile, used, spread, inlier, total, agreed.sum() / total.clamp(min=1e-9))
 
 
 def _start(P: Tensor, lifted: Tensor, tile: Tensor, weight: Tensor, grid: tuple[int, int],

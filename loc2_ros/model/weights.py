@@ -92,6 +92,7 @@ def save_model(net: Loc2Net, folder: Path, half: bool = True) -> None:
                for k, v in net.state_dict().items()}
     part = folder / f'{WEIGHTS}.part'
     save_file(tensors, part)
+    part.chmod(0o644)       # safetensors writes files that only the owner may read
     part.replace(folder / WEIGHTS)
     part = folder / f'{CONFIG}.part'
     part.write_text(net.contract.to_json(), encoding='utf-8')
