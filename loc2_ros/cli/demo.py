@@ -26,7 +26,7 @@ _RESULTS = ('metrics.json', 'fixes.csv', 'poses.tum', 'report.html', 'trajectory
 
 def demo(
     seed: Annotated[int, typer.Option(
-        min=0, help='Which town; 1000000 and above were never trained on.')] = 1_000_000,
+        min=0, help='Which town; 1000000 and above were never trained on.')] = 1_000_007,
     out: options.Out = Path('out/demo'),
     frames: Annotated[int, typer.Option(min=10, help='Images of the drive, at 5 Hz.')] = 200,
     rate: Annotated[float, typer.Option(
