@@ -210,7 +210,8 @@ def _logistic(features: Array, good: NDArray[np.bool_], rounds: int = 30) -> dic
     return _named(solution)
 
 
-def _threshold(contract: Contract, samples: Samples, error: Array, keep: float = 0.95) -> float:
+def _threshold(contract: Contract, samples: Samples, error: Array,
+               keep: float = 0.95) -> float:
     """Return the score below which frames are refused: the worst twentieth, unless all are good."""
     scores = _scores(contract, samples)
     if np.mean(error > GOOD_M) < 0.005:

@@ -38,8 +38,8 @@ def train_town(config: TrainConfig, out: Path, resume: Path | None = None,
     """
     Train on synthetic towns; render them first where they are missing.
 
-    :param out: receives ``pairs/``, ``checkpoint.pt``, ``log.csv``, ``valid.csv``, ``curve.png`` and
-        ``model/``.
+    :param out: receives ``pairs/``, ``checkpoint.pt``, ``log.csv``, ``valid.csv``, ``curve.png``
+        and ``model/``.
     :param resume: folder of an earlier run to go on from.
     :param stop_after: stop once this many steps are done in total, as an interrupted run would.
     :returns: the folder of the exported model.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import math
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import cv2
 from loc2_ros.core.camera import map_to_tile, token_rays
@@ -76,7 +77,7 @@ class Town:
         try:
             with np.load(path, allow_pickle=False) as z:
                 arrays = {k: z[k] for k in z.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise ValueError(f'{path} cannot be read ({error}); delete it and render it '
                              'again') from None
         starts = np.concatenate([[0], arrays['ends'][:-1]])
