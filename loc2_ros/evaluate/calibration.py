@@ -212,7 +212,7 @@ def _logistic(features: Array, good: NDArray[np.bool_], rounds: int = 30) -> dic
 
 def _threshold(contract: Contract, samples: Samples, error: Array,
                keep: float = 0.95) -> float:
-    """Return the score below which frames are refused: the worst twentieth, unless all are good."""
+    """Return the score below which frames are refused: the worst twentieth, or hardly any."""
     scores = _scores(contract, samples)
     if np.mean(error > GOOD_M) < 0.005:
         return 0.05
