@@ -139,8 +139,7 @@ class Localizer:
                   float(solved.similarity.scale), matches, int(solved.inlier.sum()),
                   float(np.linalg.norm(map_T_base.xy_m - prior.xy_map_m)),
                   replace(shown, numbers={**claim.features,
-                                          'valid_fraction': crop.valid_fraction},
-                          timings_s=watch.laps))
+                                          'valid_fraction': crop.valid_fraction}))
         return gate(fix, prior, self.limits)
 
     def about(self) -> dict[str, Any]:

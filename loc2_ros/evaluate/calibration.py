@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 import math
 from pathlib import Path
 
-from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.core.values import wrap_pi
 from loc2_ros.evaluate.metrics import spearman
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.quality import describe, FEATURES, Quality
-from loc2_ros.model.solve import solve, Solver
+from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import CONFIG, load_model, Model
 from loc2_ros.pipeline import LocalizerSettings, solver_of
 from loc2_ros.synthetic.dataset import PairsConfig, render_pairs, town_file
 from loc2_ros.train.pairs import Pair, TownPairs
+from loc2_ros.train.validate import solve_pairs
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -52,7 +53,6 @@ class Samples:
     offset_m: Array
     yaw_rad: Array
     tile_cov: Array
-    inliers: NDArray[np.int64]
     total: Array
 
 
@@ -68,7 +68,7 @@ def calibrate_model(folder: Path, pairs: Path, towns: int, views: int) -> dict[s
     with tqdm(total=towns, unit='town', desc='rendering') as bar:
         render_pairs(wanted, pairs, 2, report=lambda n: bar.update(n - bar.n))
     files = [town_file(pairs, s) for s in range(FIRST_SEED, FIRST_SEED + towns)]
-    samples = solve_pairs(model, files, towns * views)
+    samples = draw_samples(model, files, towns * views)
     calibrated = fit(contract, samples)
     part = folder / f'{CONFIG}.part'
     part.write_text(calibrated.to_json(), encoding='utf-8')
@@ -77,30 +77,24 @@ def calibrate_model(folder: Path, pairs: Path, towns: int, views: int) -> dict[s
 
 
 @torch.inference_mode()
-def solve_pairs(model: Model, files: list[Path], count: int) -> Samples:
+def draw_samples(model: Model, files: list[Path], count: int) -> Samples:
     """Solve calibration pairs as the localizer would."""
     contract, net = model.contract, model.net
     solver: Solver = solver_of(contract, LocalizerSettings())
     data = TownPairs(files, contract, count, seed=2, augment=False)
-    rows: list[tuple[list[float], Array, float, Array, int, float]] = []
-    for batch in tqdm(DataLoader(data, 1), unit='pair', desc='solving'):
-        pair = Pair(*batch)
-        ground = net.ground(pair.ground, pair.rays, pair.fx)
-        P = net.match(net.aerial(pair.aerial), ground.descriptors)[0]
-        depth = pair.depth_m[0] if ground.depth_m is None else ground.depth_m[0].flatten()
-        usable = depth_mask(depth, contract.max_depth_m)
-        lifted = lift_planar(torch.where(usable, depth, 0.0), pair.rays[0], torch.eye(3))
-        solved = solve(P, lifted, usable, contract.aerial_grid, contract.cell_m, solver,
-                       torch.Generator().manual_seed(0))
+    batches = tqdm((Pair(*b) for b in DataLoader(data, 1)), total=count, unit='pair',
+                   desc='solving')
+    rows: list[tuple[list[float], Array, float, Array, float]] = []
+    for found in solve_pairs(net, batches, solver):
+        pair, lifted, solved = found.pair, found.lifted, found.solved
         if not bool(solved.similarity.valid):
             continue
         cov = Quality.tile_covariance(lifted, solved, contract.cell_m)
         seen = describe(lifted, solved, cov)
-        turn = float(solved.similarity.theta - pair.theta[0])
         rows.append(([seen[k] for k in FEATURES],
-                     (solved.similarity.t - pair.t[0]).double().numpy(),
-                     (turn + math.pi) % (2 * math.pi) - math.pi, cov.numpy(),
-                     int(solved.inlier.sum()), float(solved.total)))
+                     (solved.similarity.t - pair.t).double().numpy(),
+                     wrap_pi(float(solved.similarity.theta - pair.theta)), cov.numpy(),
+                     float(solved.total)))
     columns = [np.array(c) for c in zip(*rows)]
     return Samples(*columns)
 

@@ -62,8 +62,7 @@ def targets(pair: Pair, contract: Contract) -> Targets:
     """Place all tokens of a batch in their tiles."""
     known = depth_mask(pair.depth_m, contract.max_depth_m) & pair.static
     depth = torch.where(known, pair.depth_m, 1.0)
-    level = torch.eye(3, device=depth.device)
-    lifted = torch.stack([lift_planar(d, r, level) for d, r in zip(depth, pair.rays)])
+    lifted = _lift(depth, pair.rays)
     place = rotate(pair.theta, lifted) + pair.t[:, None]
     rows, cols = contract.aerial_grid
     row = place[..., 0] / contract.cell_m + (rows - 1) / 2
@@ -147,8 +146,7 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
         known = depth_mask(pair.depth_m, 80.0)
         gap = (depth_m.log() - torch.where(known, pair.depth_m, 1.0).log()).abs()
         parts['depth'] = weights.depth * _mean(gap, known)
-        level = torch.eye(3, device=depth_m.device)
-        lifted = torch.stack([lift_planar(d, r, level) for d, r in zip(depth_m, pair.rays)])
+        lifted = _lift(depth_m, pair.rays)
         usable = depth_mask(depth_m.detach(), contract.max_depth_m)
     if weights.vce > 0:
         matches = token_matches_from_scores(S, over_cells, over_tokens, contract.aerial_grid,
@@ -158,6 +156,12 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
         # Early fits are far off and would drown the rest: count them less than linearly
         parts['vce'] = weights.vce * torch.where(fit.valid, torch.log1p(error), 0.0).mean()
     return torch.stack(list(parts.values())).sum(), {k: v.detach() for k, v in parts.items()}
+
+
+def _lift(depth_m: Tensor, rays: Tensor) -> Tensor:
+    """Lift the tokens (B, Ng) of level cameras, each with its own rays (B, Ng, 3)."""
+    level = torch.eye(3, device=depth_m.device)
+    return torch.stack([lift_planar(d, r, level) for d, r in zip(depth_m, rays)])
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

@@ -4,14 +4,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from loc2_ros.core.lift import depth_mask, lift_planar
 from loc2_ros.model.loc2 import Loc2Net
-from loc2_ros.model.solve import solve, Solver
+from loc2_ros.model.solve import solve, Solved, Solver
 from loc2_ros.train.pairs import Pair
 import numpy as np
 import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SolvedPair:
+    """One sample (without its batch axis), its tokens' depth and ground points, and its pose."""
+
+    pair: Pair
+    depth_m: Tensor
+    lifted: Tensor
+    solved: Solved
+
+
+def solve_pairs(net: Loc2Net, batches: Iterable[Pair], solver: Solver,
+                seed: int = 0) -> Iterator[SolvedPair]:
+    """Solve every sample as the localizer would; call it in inference mode."""
+    contract = net.contract
+    device = next(net.parameters()).device
+    for batch in batches:
+        batch = Pair(*(v.to(device) for v in batch))
+        ground = net.ground(batch.ground, batch.rays, batch.fx)
+        P = net.match(net.aerial(batch.aerial), ground.descriptors)
+        for k in range(len(P)):
+            pair = Pair(*(v[k] for v in batch))
+            depth = pair.depth_m if ground.depth_m is None else ground.depth_m[k].flatten()
+            usable = depth_mask(depth, contract.max_depth_m)
+            lifted = lift_planar(torch.where(usable, depth, 0.0), pair.rays,
+                                 torch.eye(3, device=device))
+            yield SolvedPair(pair, depth, lifted, solve(
+                P[k], lifted, usable, contract.aerial_grid, contract.cell_m, solver,
+                torch.Generator().manual_seed(seed)))
 
 
 @torch.inference_mode()
@@ -23,28 +55,16 @@ def pose_errors(net: Loc2Net, batches: Iterable[Pair], solver: Solver,
     :returns: per pair ``position_m``, ``yaw_deg`` (absolute errors, inf when there is no pose),
         ``scale``, ``mass`` and ``depth_log`` (median absolute error of the log depth).
     """
-    contract = net.contract
-    device = next(net.parameters()).device
     rows: list[tuple[float, ...]] = []
-    for pair in batches:
-        pair = Pair(*(v.to(device) for v in pair))
-        ground = net.ground(pair.ground, pair.rays, pair.fx)
-        P = net.match(net.aerial(pair.aerial), ground.descriptors)
-        for k in range(len(P)):
-            depth = pair.depth_m[k] if ground.depth_m is None else ground.depth_m[k].flatten()
-            usable = depth_mask(depth, contract.max_depth_m)
-            lifted = lift_planar(torch.where(usable, depth, 0.0), pair.rays[k],
-                                 torch.eye(3, device=device))
-            found = solve(P[k], lifted, usable, contract.aerial_grid, contract.cell_m, solver,
-                          torch.Generator().manual_seed(seed))
-            fit = found.similarity
-            known = depth_mask(pair.depth_m[k], contract.max_depth_m)
-            off = (depth[known].log() - pair.depth_m[k][known].log()).abs().median()
-            turn = torch.remainder(fit.theta - pair.theta[k] + torch.pi, 2 * torch.pi) - torch.pi
-            valid = bool(fit.valid)
-            rows.append((float((fit.t - pair.t[k]).norm()) if valid else np.inf,
-                         float(torch.rad2deg(turn.abs())) if valid else np.inf,
-                         float(fit.scale), float(found.mass), float(off)))
+    for found in solve_pairs(net, batches, solver, seed):
+        pair, depth, fit = found.pair, found.depth_m, found.solved.similarity
+        known = depth_mask(pair.depth_m, net.contract.max_depth_m)
+        off = (depth[known].log() - pair.depth_m[known].log()).abs().median()
+        turn = torch.remainder(fit.theta - pair.theta + torch.pi, 2 * torch.pi) - torch.pi
+        valid = bool(fit.valid)
+        rows.append((float((fit.t - pair.t).norm()) if valid else np.inf,
+                     float(torch.rad2deg(turn.abs())) if valid else np.inf,
+                     float(fit.scale), float(found.solved.mass), float(off)))
     table = np.array(rows).reshape(-1, 5)
     return dict(zip(('position_m', 'yaw_deg', 'scale', 'mass', 'depth_log'), table.T))
 
