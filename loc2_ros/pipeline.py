@@ -15,7 +15,8 @@ import time
 from typing import Any
 
 from loc2_ros.core.align import Ransac
-from loc2_ros.core.camera import Mount, tile_points_to_map, tile_to_map
+from loc2_ros.core.camera import (height_above_ground, Mount, tile_points_to_map,
+                                  tile_to_map)
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import gate, Limits
 from loc2_ros.core.lift import lift_planar
@@ -65,7 +66,7 @@ class LocalizerSettings:
     covariance_ceiling: tuple[float, ...] = (30.0, 30.0, 1.6)
     covariance_scale: float = 1.0
     depth_source: str = 'model'
-    camera_height: float = 1.65
+    camera_height: float = 0.0
     camera_pitch: float = 0.0
 
 
@@ -77,13 +78,15 @@ class Localizer:
     :param store: the aerial map; may be exchanged while running.
     :param frame: the map frame; may be exchanged, as when the datum becomes known.
     :param quality: turns what the solver saw into a covariance and a score.
+    :param camera_height_m: above the ground; 0 takes the mount's, as if base_link were on it.
     """
 
     def __init__(self, network: Network, store: MapStore, frame: LocalFrame, limits: Limits,
-                 solver: Solver, quality: Quality, depth: DepthSource, seed: int = 0) -> None:
+                 solver: Solver, quality: Quality, depth: DepthSource, seed: int = 0,
+                 camera_height_m: float = 0.0) -> None:
         self.network, self.store, self.frame = network, store, frame
         self.limits, self.solver, self.quality = limits, solver, quality
-        self.depth, self.seed = depth, seed
+        self.depth, self.seed, self.camera_height_m = depth, seed, camera_height_m
 
     @property
     def contract(self) -> Contract:
@@ -111,7 +114,8 @@ class Localizer:
         if depth is None and not self.depth.from_model:
             return Rejection(image.stamp_ns, Reason.NO_DEPTH)
         try:
-            seen = self.network.observe(image, crop.image, depth)
+            seen = self.network.observe(image, crop.image, depth, mount,
+                                        height_above_ground(self.camera_height_m, mount))
         except RuntimeError as error:       # what torch raises, out of memory included
             return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
         watch.lap('network')
@@ -209,7 +213,8 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     network.warm_up()
     quality = Quality.of(contract, settings.covariance_floor, settings.covariance_scale)
     return Localizer(network, store, frame, _limits(contract, settings),
-                     solver_of(contract, settings), quality, depth, settings.seed)
+                     solver_of(contract, settings), quality, depth, settings.seed,
+                     settings.camera_height)
 
 
 DEPTH_SOURCES: dict[str, Any] = {

@@ -58,7 +58,8 @@ class FakeNetwork:
         self.store, self.truth, self.mount = store, map_T_camera, mount
         self.error, self.blind = error, blind
 
-    def observe(self, image: Image, crop_rgb: Any, depth_m: Any) -> Observation:
+    def observe(self, image: Image, crop_rgb: Any, depth_m: Any, mount: Mount,
+                height_m: float | None) -> Observation:
         if self.error is not None:
             raise self.error
         height, width = CONTRACT.ground_hw

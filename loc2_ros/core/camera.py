@@ -16,6 +16,7 @@ from loc2_ros.core.values import Array, Camera, Pose2, wrap_pi
 import numpy as np
 
 _SPACINGS = ('centers', 'edges')
+PLAUSIBLE_HEIGHT_M = (0.5, 5.0)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ def mount_from_matrix(base_T_camera: Array, roll_rad: float = 0.0,
     c, s = math.cos(yaw), math.sin(yaw)
     level_R_base = np.array([[s, -c, 0.0], [0.0, 0.0, -1.0], [c, s, 0.0]])
     return Mount(level_R_base @ rotation, Pose2(lever[0], lever[1], yaw), float(lever[2]))
+
+
+def height_above_ground(given_m: float, mount: Mount) -> float | None:
+    """
+    Return how high the camera is above the ground.
+
+    :param given_m: what the user said; 0 takes the height above base_link, which is the same
+        where base_link is on the ground.
+    :returns: None where that is no height at which vehicles carry cameras.
+    """
+    height = given_m or mount.height_m
+    return height if PLAUSIBLE_HEIGHT_M[0] <= height <= PLAUSIBLE_HEIGHT_M[1] else None
 
 
 def token_rays(camera: Camera, grid_hw: tuple[int, int], rays: str = 'centers') -> Array:

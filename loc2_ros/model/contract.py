@@ -32,6 +32,7 @@ class Contract:
     :param heading_range_deg: largest error of the heading prior; 180 needs none.
     :param heading_up: whether the crop is turned so that the prior heading points right.
     :param rays: 'centers', or 'edges' for weights trained with that defect (model.md B3).
+    :param knows_height: whether the network is told how high the camera is above the ground.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Contract:
     projector_widths: tuple[int, ...] = (96,)
     attention: int = 2
     own_depth: bool = True
+    knows_height: bool = False
     solver: dict[str, float] = field(default_factory=dict)
     gate: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)

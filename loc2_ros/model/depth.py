@@ -12,7 +12,7 @@ from collections import deque
 from threading import Condition
 from typing import Callable, Generic, Protocol, TypeVar
 
-from loc2_ros.core.camera import Mount, project, token_rays
+from loc2_ros.core.camera import height_above_ground, Mount, project, token_rays
 from loc2_ros.core.lift import flat_ground_depth
 from loc2_ros.core.values import Array, Camera, Image
 import numpy as np
@@ -60,14 +60,14 @@ class FlatGround:
     """
     Depth of flat ground under a camera of known height; NaN above the horizon.
 
-    :param camera_height_m: above the ground, positive.
+    :param camera_height_m: above the ground; 0 takes the mount's, as if base_link were on it.
     :param camera_pitch_rad: pitch the mount does not know of, positive nose down.
     """
 
     from_model = False
 
     def __init__(self, camera_height_m: float, camera_pitch_rad: float = 0.0) -> None:
-        if not camera_height_m > 0.0:
+        if not camera_height_m >= 0.0:
             raise ValueError(f'flat ground needs a camera above it, got {camera_height_m} m; '
                              'set depth.camera_height')
         self.camera_height_m = camera_height_m
@@ -75,9 +75,12 @@ class FlatGround:
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
         """Return where the token rays meet the ground; see `DepthSource`."""
+        height = height_above_ground(self.camera_height_m, mount)
+        if height is None:
+            return None
         rays = torch.from_numpy(token_rays(image.camera, grid_hw))
         depth = flat_ground_depth(rays, torch.from_numpy(mount.level_R_camera),
-                                  self.camera_height_m, self.camera_pitch_rad)
+                                  height, self.camera_pitch_rad)
         return depth.numpy().astype(np.float32)
 
 

@@ -5,19 +5,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 import time
 from typing import Any
 
-from loc2_ros.core.camera import token_rays
+from loc2_ros.core.camera import Mount, token_rays
 from loc2_ros.core.lift import depth_mask
-from loc2_ros.core.values import Camera, Image
+from loc2_ros.core.values import Camera, Image, Pose2
 from loc2_ros.model.backbone import to_input
+from loc2_ros.model.loc2 import REFERENCE_HEIGHT_M
 from loc2_ros.model.weights import Model
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
 import torch.nn.functional as functional
+
+MIN_FORWARD = 0.05      # of a level ray's z; tokens beyond look up, down or back
 
 
 @dataclass(frozen=True)
@@ -54,28 +58,35 @@ class Network:
 
     @torch.inference_mode()
     def observe(self, image: Image, crop_rgb: NDArray[np.uint8],
-                depth_m: NDArray[np.float32] | None) -> Observation:
+                depth_m: NDArray[np.float32] | None, mount: Mount,
+                height_m: float | None) -> Observation:
         """
         Match an image with a crop.
 
         :param crop_rgb: (S, S, 3) uint8 at the contract's size.
         :param depth_m: (Ng,) measured depth, NaN where unknown; None for the model's own.
+        :param height_m: camera above the ground, None where it is unknown.
         """
         model, contract = self.model, self.contract
         height, width = contract.ground_hw
         camera = image.camera.resized(width, height)
         rays = torch.from_numpy(token_rays(camera, contract.ground_grid, contract.rays)).float()
+        # The network knows level cameras only; to it a tilted one is level, its image shifted
+        level = rays @ torch.from_numpy(mount.level_R_camera).float().T
+        forward = level[:, 2].clamp(min=MIN_FORWARD)
         ground = _resized(to_input(torch.from_numpy(image.rgb)[None]), (height, width))
         aerial = to_input(torch.from_numpy(crop_rgb)[None])
         with torch.autocast(model.device.type, model.dtype,
                             enabled=model.dtype != torch.float32):
-            features = model.net.ground(ground.to(model.device), rays[None].to(model.device),
-                                        torch.tensor([camera.fx]))
+            features = model.net.ground(
+                ground.to(model.device), (level / forward[:, None])[None].to(model.device),
+                torch.tensor([camera.fx]),
+                torch.tensor([math.nan if height_m is None else height_m]))
             tile = model.net.aerial(aerial.to(model.device))
         if depth_m is not None:
             depth = torch.from_numpy(depth_m)
         elif features.depth_m is not None:
-            depth = features.depth_m[0].flatten().float().cpu()
+            depth = features.depth_m[0].flatten().float().cpu() / forward
         else:
             raise RuntimeError('no depth: the model has no depth head and none was given')
         usable = depth_mask(depth, contract.max_depth_m)
@@ -90,9 +101,11 @@ class Network:
                         (height - 1) / 2)
         grey = np.full((height, width, 3), 128, np.uint8)
         size = self.contract.aerial_px
-        self.observe(Image(grey, 0, camera), np.full((size, size, 3), 128, np.uint8),
-                     None if self.contract.own_depth else
-                     np.full(int(np.prod(self.contract.ground_grid)), 10.0, np.float32))
+        depth = (None if self.contract.own_depth else
+                 np.full(int(np.prod(self.contract.ground_grid)), 10.0, np.float32))
+        self.observe(Image(grey, 0, camera), np.full((size, size, 3), 128, np.uint8), depth,
+                     Mount(np.eye(3), Pose2(0.0, 0.0, 0.0), REFERENCE_HEIGHT_M),
+                     REFERENCE_HEIGHT_M)
         self.warmup_s = time.perf_counter() - start
 
     def about(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class TrainConfig:
     :param first_seed: first training town; ``towns`` follow, each with ``views`` views.
     :param valid_first_seed: first validation town; ``valid_towns`` follow.
     :param pairs: training pairs in total; the learning rate falls to zero over them.
+    :param start_from: model folder whose weights to begin with; inputs it lacks begin at zero.
     :param amp: bfloat16 autocast for the backbones and projectors.
     """
 
@@ -41,6 +42,7 @@ class TrainConfig:
     lr: float = 1e-3
     weight_decay: float = 0.02
     warmup: int = 100
+    start_from: str = ''
     amp: bool = True
     clip: float = 1.0
     seed: int = 0

@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from loc2_ros.core.align import Ransac
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.solve import Solver
-from loc2_ros.model.weights import save_model
+from loc2_ros.model.weights import load_model, ModelError, save_model
 from loc2_ros.synthetic.dataset import PairsConfig, render_pairs, town_file
 from loc2_ros.train.config import ConfigError, TrainConfig
 from loc2_ros.train.curve import draw_curve, LOG, VALID
@@ -49,6 +49,8 @@ def train_town(config: TrainConfig, out: Path, resume: Path | None = None,
     files, valid_files = _render(config, (resume or out) / 'pairs', accelerator)
     set_seed(config.seed)
     net = Loc2Net(config.contract)
+    if config.start_from and resume is None:
+        begin_with(net, config.start_from)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.lr,
                                   weight_decay=config.weight_decay)
@@ -82,6 +84,30 @@ def train_town(config: TrainConfig, out: Path, resume: Path | None = None,
         _save(out / CHECKPOINT, net, optimiser, schedule, done, config)
         save_model(net, out / 'model')
     return out / 'model'
+
+
+def begin_with(net: Loc2Net, folder: str) -> None:
+    """
+    Take over the weights of a model that may know fewer inputs; those begin at zero.
+
+    :raises ConfigError: if the two differ in anything else.
+    """
+    try:
+        known = load_model(folder, 'cpu').net.state_dict()
+    except ModelError as error:
+        raise ConfigError(f'start_from: {error}') from None
+    state = net.state_dict()
+    for key, value in state.items():
+        found = known.get(key)
+        if found is None or (found.shape[:1], found.shape[2:]) != (value.shape[:1],
+                                                                   value.shape[2:]):
+            raise ConfigError(f'start_from: {folder} does not fit the model, first at {key}; '
+                              'use a model of the same kind')
+        if found.shape != value.shape:
+            value.zero_()
+            value[:, :found.shape[1]] = found[:, :value.shape[1]]
+        else:
+            value.copy_(found)
 
 
 def _render(config: TrainConfig, folder: Path,

@@ -124,7 +124,7 @@ def virtual_error(theta: Tensor, t: Tensor, theta_true: Tensor, t_true: Tensor) 
 
 def loss(net: Loc2Net, pair: Pair, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the total loss of a batch and its parts."""
-    ground = net.ground(pair.ground, pair.rays, pair.fx)
+    ground = net.ground(pair.ground, pair.rays, pair.fx, pair.height_m)
     aerial = net.aerial(pair.aerial)
     # Scores feed exponentials and sub-cell positions: 8 bits of mantissa would not do
     with torch.autocast(pair.ground.device.type, enabled=False):

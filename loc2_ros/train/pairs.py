@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 
 Array = NDArray[np.float64]
 
+UNKNOWN, ROUGHLY = 0.1, 0.03     # share of heights not told, relative error of the others
 # Sensor noise to cut from; drawing it anew for each image costs more than the network's share
 _NOISE = np.random.default_rng(0).normal(0, 64, (576, 576, 3)).astype(np.int16)
 
@@ -41,6 +42,7 @@ class Pair(NamedTuple):
     :param depth_m: (Ng,) planar depth of the tokens, inf for sky.
     :param static: (Ng,) bool, False on moving cars.
     :param rays: (Ng, 3); ``fx``: () focal length at the network's size.
+    :param height_m: () camera above the ground, NaN where the network is not told.
     :param theta: () true rotation from ground to tile; ``t``: (2,) true camera in the tile.
     """
 
@@ -50,6 +52,7 @@ class Pair(NamedTuple):
     static: Tensor
     rays: Tensor
     fx: Tensor
+    height_m: Tensor
     theta: Tensor
     t: Tensor
 
@@ -130,7 +133,7 @@ class TownPairs(Dataset[Pair]):
         aerial = town.crop(prior, psi, contract.tile_m, contract.aerial_px)
         ground = cv2.cvtColor(cv2.imdecode(town.jpegs[view], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         height, width = contract.ground_hw
-        fx, fy, cx, cy, _ = town.camera
+        fx, fy, cx, cy, camera_height = town.camera
         camera = Camera(width, height, fx, fy, cx, cy)
         depth, static = town.depth_m[view].astype(np.float32), ~town.moving[view]
         if self.augment and rng.random() < 0.5:                       # traffic on the left
@@ -142,7 +145,14 @@ class TownPairs(Dataset[Pair]):
         return Pair(images[0], images[1], torch.from_numpy(depth.reshape(-1).copy()),
                     torch.from_numpy(static.reshape(-1).copy()),
                     torch.tensor(rays, dtype=torch.float32), torch.tensor(camera.fx).float(),
+                    torch.tensor(self._told(rng, camera_height)).float(),
                     torch.tensor(theta).float(), torch.tensor(t).float())
+
+    def _told(self, rng: np.random.Generator, height_m: float) -> float:
+        """Return the height that the network is told: measured roughly, or not at all."""
+        if not self.augment:
+            return height_m
+        return math.nan if rng.random() < UNKNOWN else height_m * rng.normal(1.0, ROUGHLY)
 
     def _prior(self, rng: np.random.Generator, pose: Array) -> tuple[Array, float]:
         """Draw a prior: a disc around the truth, and a heading within the contract's range."""

@@ -33,7 +33,7 @@ def solve_pairs(net: Loc2Net, batches: Iterable[Pair], solver: Solver,
     device = next(net.parameters()).device
     for batch in batches:
         batch = Pair(*(v.to(device) for v in batch))
-        ground = net.ground(batch.ground, batch.rays, batch.fx)
+        ground = net.ground(batch.ground, batch.rays, batch.fx, batch.height_m)
         P = net.match(net.aerial(batch.aerial), ground.descriptors)
         for k in range(len(P)):
             pair = Pair(*(v[k] for v in batch))

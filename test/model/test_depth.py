@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 import warnings
 
@@ -52,7 +53,14 @@ def test_flat_ground_follows_the_pitch_of_the_mount() -> None:
 
 def test_flat_ground_under_the_road_is_refused() -> None:
     with pytest.raises(ValueError, match='depth.camera_height'):
-        FlatGround(0.0)
+        FlatGround(-0.1)
+
+
+def test_without_a_height_the_mounts_counts_if_it_can_be_one() -> None:
+    np.testing.assert_allclose(tokens(FlatGround(0.0), replace(LEVEL, height_m=1.2)),
+                               tokens(FlatGround(1.2)))
+    # A camera at base_link's origin: base_link cannot be on the ground
+    assert FlatGround(0.0).tokens(IMAGE, replace(LEVEL, height_m=0.0), GRID) is None
 
 
 @pytest.mark.parametrize('size', [(40, 80), (20, 40), (4, 8), (43, 77), (2, 4)])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from loc2_ros.model.contract import Contract, ContractError
@@ -38,8 +39,9 @@ def test_a_model_comes_back_as_it_was_saved(folder: Path) -> None:
 def test_descriptors_have_unit_length_and_depth_follows_the_focal_length(folder: Path) -> None:
     net = load_model(str(folder), 'cpu').net
     image, rays = torch.rand(1, 3, 16, 32), torch.rand(1, 8, 3)
-    near = net.ground(image, rays, torch.tensor([150.0]))
-    far = net.ground(image, rays, torch.tensor([300.0]))
+    unknown = torch.tensor([math.nan])
+    near = net.ground(image, rays, torch.tensor([150.0]), unknown)
+    far = net.ground(image, rays, torch.tensor([300.0]), unknown)
     torch.testing.assert_close(near.descriptors.norm(dim=1), torch.ones(1, 2, 4))
     assert near.depth_m is not None and far.depth_m is not None
     torch.testing.assert_close(far.depth_m, 2 * near.depth_m)

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
+import math
 from pathlib import Path
 
 from loc2_ros.model.contract import Contract
-from loc2_ros.model.weights import load_model
+from loc2_ros.model.loc2 import Loc2Net
+from loc2_ros.model.weights import load_model, save_model
 from loc2_ros.train.config import ConfigError, TrainConfig
-from loc2_ros.train.loop import train_town
+from loc2_ros.train.loop import begin_with, train_town
 from loc2_ros.train.pairs import TownPairs
 import pytest
 import torch
@@ -53,8 +56,38 @@ def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, word: str) ->
         TrainConfig.load(path)
 
 
-def test_the_shipped_configuration_is_valid() -> None:
-    config = TrainConfig.load(Path(__file__).parents[2] / 'config' / 'train_mini.yaml')
+@pytest.mark.parametrize('name', ['train_mini.yaml', 'train_mini_more.yaml'])
+def test_the_shipped_configuration_is_valid(name: str) -> None:
+    config = TrainConfig.load(Path(__file__).parents[2] / 'config' / name)
     assert config.contract.name == 'mini'
     assert config.contract.cell_m <= 2.4
     assert config.first_seed + config.towns < 1_000_000
+
+
+def test_a_model_with_more_inputs_begins_as_the_one_it_starts_from(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    save_model(Loc2Net(TOY), tmp_path / 'first', half=False)
+    first = load_model(str(tmp_path / 'first'), 'cpu').net
+    told = replace(TOY, knows_height=True)
+    second = Loc2Net(told).eval()
+    begin_with(second, str(tmp_path / 'first'))
+    image, rays, fx = torch.rand(2, 3, 32, 64), torch.rand(2, 32, 3), torch.tensor([30.0, 40.0])
+    known, unknown = torch.tensor([1.2, 2.0]), torch.tensor([math.nan, math.nan])
+    for height in (known, unknown):
+        a, b = first.ground(image, rays, fx, height), second.ground(image, rays, fx, height)
+        torch.testing.assert_close(a.depth_m, b.depth_m)
+        torch.testing.assert_close(a.descriptors, b.descriptors)
+    # What it will learn from: the height reaches the depth
+    torch.manual_seed(4)
+    other = Loc2Net(told).eval()
+    depths = [other.ground(image, rays, fx, height).depth_m for height in (known, unknown)]
+    assert depths[0] is not None and depths[1] is not None
+    assert torch.isfinite(depths[1]).all() and not torch.allclose(depths[0], depths[1])
+
+
+def test_a_start_from_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    save_model(Loc2Net(TOY), tmp_path / 'first')
+    with pytest.raises(ConfigError, match='same kind'):
+        begin_with(Loc2Net(replace(TOY, projector_widths=(24,))), str(tmp_path / 'first'))
+    with pytest.raises(ConfigError, match='start_from'):
+        begin_with(Loc2Net(TOY), str(tmp_path / 'nothing'))

@@ -30,8 +30,8 @@ def test_a_turn_of_ten_degrees_is_an_error_of_37_centimetres() -> None:
 def _pair(depth: float, theta: float, t: tuple[float, float]) -> Pair:
     one = torch.zeros(1, 1)
     return Pair(one, one, torch.tensor([[depth, 10.0]]), torch.tensor([[True, False]]),
-                torch.tensor([[[0.2, 0.0, 1.0], [0.0, 0.0, 1.0]]]), ZERO, torch.tensor([theta]),
-                torch.tensor([t]))
+                torch.tensor([[[0.2, 0.0, 1.0], [0.0, 0.0, 1.0]]]), ZERO, ZERO,
+                torch.tensor([theta]), torch.tensor([t]))
 
 
 def test_a_token_is_placed_where_convention_t2_says() -> None:
