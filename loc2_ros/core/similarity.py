@@ -100,6 +100,21 @@ def fit_similarity(ground: Tensor, tile: Tensor, weight: Tensor, *,
     return _solve(total, a_mean, b_mean, cosine, sine, spread, fixed_scale, scale_prior)
 
 
+def scale_gain(ground: Tensor, weight: Tensor, scale_prior: ScalePrior | None) -> Tensor:
+    """
+    Return how far the matches set the scale of a fit, (...): 1 alone, 0 against a firm prior.
+
+    D / (D + lambda) of model.md section 6, with D the weighted spread of the ground points.
+    """
+    if scale_prior is None:
+        return torch.ones_like(weight.sum(-1))
+    weight = weight[..., None]
+    a = torch.where(weight > 0, ground, 0.0)
+    mean = (weight * a).sum(-2) / weight.sum(-2).clamp_min(1e-12)
+    spread = (weight * (a - mean[..., None, :]).square()).sum((-2, -1))
+    return spread / (spread + scale_prior.strength_m2)
+
+
 def fit_from_moments(ground: Tensor, tile: Tensor, weight: Tensor, *,
                      fixed_scale: float | None = None,
                      scale_prior: ScalePrior | None = None) -> Similarity:

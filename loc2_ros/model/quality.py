@@ -90,7 +90,8 @@ class Quality:
             lifted, solved.tile_m, solved.weight, solved.inlier, solved.similarity,
             cell_m=cell_m, sigma_depth_rel=0.08, sigma_ray_rad=math.radians(0.5),
             correlation=thinning_factor(lifted, solved.tile_m, solved.inlier, cell_m),
-            match_variance_m2=solved.spread_m.square())
+            match_variance_m2=solved.spread_m.square(), scale_gain=solved.scale_gain,
+            sigma_scale=solved.scale_sigma)
 
 
 def describe(lifted: Tensor, solved: Solved, tile_covariance: Tensor) -> dict[str, float]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loc2_ros.core.align import propose, Ransac
-from loc2_ros.core.similarity import fit_similarity, ScalePrior, Similarity
+from loc2_ros.core.similarity import fit_similarity, scale_gain, ScalePrior, Similarity
 from loc2_ros.model.matcher import guided_matches, token_matches
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ class Solved:
     :param total: () match probability of all usable tokens: how much of the image the network
         finds in the crop at all.
     :param mass: () share of it that agrees with the pose.
+    :param scale_gain: () how far the matches set the scale, 1 where nothing else did, and
+        ``scale_sigma`` the standard deviation of what else did.
     """
 
     similarity: Similarity
@@ -64,6 +66,8 @@ class Solved:
     inlier: Tensor
     total: Tensor
     mass: Tensor
+    scale_gain: Tensor
+    scale_sigma: float
 
 
 @torch.no_grad()
@@ -94,7 +98,9 @@ def solve(P: Tensor, lifted: Tensor, usable: Tensor, grid: tuple[int, int], cell
     inlier = (distance <= solver.ransac.threshold_m) & (used > MIN_WEIGHT) & fit.valid
     agreed = guided_matches(P[None], grid, cell_m, fit.apply(lifted)[None]).weight[0] * usable
     total = (P * usable).sum()
-    return Solved(fit, tile, used, spread, inlier, total, agreed.sum() / total.clamp(min=1e-9))
+    prior = solver.scale_prior
+    return Solved(fit, tile, used, spread, inlier, total, agreed.sum() / total.clamp(min=1e-9),
+                  scale_gain(lifted, used, prior), 0.0 if prior is None else prior.sigma)
 
 
 def _start(P: Tensor, lifted: Tensor, tile: Tensor, weight: Tensor, grid: tuple[int, int],

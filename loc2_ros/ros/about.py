@@ -41,6 +41,7 @@ def about_map(localizer: Any) -> dict[str, Any]:
     if store is None:
         return {}
     info, stats = store.info, store.stats()
-    return {'attribution': info.attribution or None, 'imagery_date': info.date,
+    return {'map_warnings': '; '.join(info.warnings) or None,
+            'attribution': info.attribution or None, 'imagery_date': info.date,
             'tiles_missing': stats.holes, 'tiles_broken': stats.broken,
             'tile_error': stats.last_error or None}

@@ -51,6 +51,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'tiles_missing': 'tiles that the map lacks, of those looked up',
         'tiles_broken': 'tiles that could not be read',
         'tile_error': 'what was wrong with the last of them',
+        'map_warnings': 'what a user of the map should know',
         'attribution': 'whose imagery it is',
         'imagery_date': 'when it was flown',
         'map_error': 'why the map could not be opened',

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any, Callable, Mapping
 
@@ -124,6 +125,8 @@ class Loc2Node(LifecycleNode):
                        'warmup_ms': 1e3 * (time.monotonic() - started)}
         self.get_logger().info(f'loaded {self.settings["checkpoint"]} and the map in '
                                f'{self._about["warmup_ms"] / 1e3:.1f} s')
+        if warnings := about_map(self._localizer).get('map_warnings'):
+            self.get_logger().warning(f'{self.settings["map.path"]}: {warnings}')
 
     def _activate(self) -> None:
         if self._localizer is None:
@@ -223,6 +226,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # Ctrl-C under ros2 launch comes twice; the second must not tear the release apart
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # In this order: a worker or an executor alive at interpreter exit aborts the process
         node.close()
         executor.shutdown()

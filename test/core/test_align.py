@@ -10,6 +10,7 @@ import math
 from hypothesis import given, settings, strategies as st
 from loc2_ros.core.align import (draw_samples, fit_from_moments, fit_similarity, race_weights,
                                  Ransac, ransac, ScalePrior, Similarity)
+from loc2_ros.core.similarity import scale_gain
 import numpy as np
 import pytest
 import torch
@@ -316,3 +317,16 @@ def test_ransac_on_noise_is_finite_and_deterministic(seed: int, n: int) -> None:
                             torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.isfinite(first.similarity.t).all() and torch.isfinite(first.soft_inliers)
     assert torch.equal(first.similarity.t, second.similarity.t)
+
+
+def test_the_gain_is_what_a_scale_moves_when_the_matches_ask_for_another() -> None:
+    torch.manual_seed(5)
+    ground = 10 * torch.randn(40, 2, dtype=torch.float64)
+    weight = torch.rand(40, dtype=torch.float64)
+    prior = ScalePrior(1.0, 0.1, 20.0)
+    found = fit_similarity(ground, 1.2 * ground, weight, scale_prior=prior)
+    gain = scale_gain(ground, weight, prior)
+    assert 0.05 < float(gain) < 0.95
+    assert float(found.scale) == pytest.approx(1.0 + 0.2 * float(gain), rel=1e-9)
+    assert float(scale_gain(ground, weight, None)) == 1.0
+    assert float(scale_gain(ground, torch.zeros_like(weight), prior)) == 0.0

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from loc2_ros.core.align import fit_similarity, ScalePrior, Similarity
 from loc2_ros.core.covariance import (carry_to_base, floor_covariance, pose_covariance,
                                       rotate_to_map, thinning_factor)
+from loc2_ros.core.similarity import scale_gain
 from loc2_ros.core.values import Array, Fix, Pose2
 import numpy as np
 import pytest
@@ -89,8 +90,7 @@ def test_the_claim_fits_the_errors_under_a_scale_prior() -> None:
     ground = ground / scale[:, None, None]
     prior = ScalePrior(1.0, sigma=0.03, sigma_match_m=0.45)
     fit = fit_similarity(ground, tile, weight, scale_prior=prior)
-    spread = (ground - ground.mean(1, keepdim=True)).square().sum((1, 2))
-    gain = spread / (spread + prior.strength_m2)
+    gain = scale_gain(ground, weight, prior)
     cov = pose_covariance(ground, tile, weight, weight > 0, fit, scale_gain=gain,
                           sigma_scale=0.03, **NOISE)
     assert nees(off(fit, truth), cov) == pytest.approx(3.0, abs=0.5)
