@@ -18,7 +18,8 @@ from loc2_ros.data.bag import open_bag
 from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.evaluate.recorded import played, result_of
 from loc2_ros.evaluate.run import run_bag, RunResult
-from loc2_ros.ros.node import Loc2Node
+from loc2_ros.ros.about import load
+from loc2_ros.ros.node import Loc2Node, LocalizerFactory
 from loc2_ros.ros.recorder import Recorder
 from loc2_ros.ros.replay import Player, ReplayOptions
 from loc2_ros.synthetic.drive import DriveFrames, FIX, IMAGE, IMU, INFO, write_drive
@@ -108,11 +109,12 @@ def spinning() -> Iterator[Spinning]:
 
 
 def through_ros(spinning: Spinning, path: Path, settings: dict[str, Any],
-                noise: PriorNoise | None, topics: tuple[str, ...]) -> RunResult:
+                noise: PriorNoise | None, topics: tuple[str, ...], rate: float = 1.0,
+                factory: LocalizerFactory = lambda settings, frame: AtPrior()) -> RunResult:
     """Play a recording to a node and record its answers."""
     overrides = [Parameter(name, value=value) for name, value in settings.items()
                  if value is not None]
-    node = Loc2Node(localizer_factory=lambda s, frame: AtPrior(), context=spinning.context,
+    node = Loc2Node(localizer_factory=factory, context=spinning.context,
                     parameter_overrides=[*overrides, Parameter('use_sim_time', value=True)])
     assert node.autostart()
     spinning.spin(node)
@@ -122,7 +124,7 @@ def through_ros(spinning: Spinning, path: Path, settings: dict[str, Any],
     player_node = Node('player', context=spinning.context)
     with open_bag(path) as bag:
         player = Player(player_node, bag, ReplayOptions(
-            noise=noise, wait_for=topics, wait_s=15.0, tail_s=2.5))
+            rate=rate, noise=noise, wait_for=topics, wait_s=15.0, tail_s=2.5))
         player.wait()
         assert player.play()
     player_node.destroy_node()
@@ -172,3 +174,22 @@ def test_kitti_0013_through_the_node_equals_the_twin(
     assert metrics['frames'] == metrics['fixes'] + metrics['rejected'] + metrics['dropped'] == 144
     assert compare(twin, node) == metrics['fixes'] >= 80
     assert metrics['datum'] == twin.metrics()['datum']
+
+
+@pytest.mark.slow
+def test_the_built_in_model_sees_the_same_on_kitti_0013_in_node_and_twin(
+        spinning: Spinning, real_data: Path) -> None:
+    path, camera = real_data / 'kitti_0013' / 'mcap', '/kitti/camera_color_left'
+    ortho = real_data / 'kitti_0013' / 'pseudo_ortho' / 'kitti_0013_pseudo_ortho.mbtiles'
+    noise = PriorNoise(15.0, 8.0, seed=0)
+    # A low bar: the mosaic is no aerial photo, and here it is not about the error
+    settings = load_settings(['kitti'], [f'map.path:={ortho}', 'map.min_valid_fraction:=0.1',
+                                         'gate.min_score:=0.01'])
+    twin = run_bag(path, settings, lambda frame: load(settings, frame), noise=noise,
+                   progress=False)
+    node = through_ros(spinning, path, settings, noise, (
+        f'{camera}/image_raw/compressed', f'{camera}/camera_info', FIX, IMU), 0.3, load)
+    metrics = node.metrics()
+    assert metrics['frames'] == metrics['fixes'] + metrics['rejected'] + metrics['dropped'] == 144
+    assert set(metrics['rejected_by_reason']) <= set(twin.metrics()['rejected_by_reason'])
+    assert compare(twin, node) == metrics['fixes'] >= 10
