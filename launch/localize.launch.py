@@ -62,16 +62,18 @@ def start(context):
         return [node]
     player = ExecuteProcess(
         cmd=[sys.executable, '-c', PLAYER, 'replay', given['bag'], '--rate', given['rate'],
-             *player_options(given, files)], output='screen')
+             *player_options(given, files, in_namespace)], output='screen')
     return [node, player]
 
 
-def player_options(given, files):
+def player_options(given, files, in_namespace):
     """Return what tells the player the node's topics; it starts once the node listens to them."""
     topics = [f'{name}:={given[name]}' for name in ARGUMENTS
               if name.endswith('_topic') and given[name]]
     return [*(word for file in files for word in ('--config', file)),
             *(word for topic in topics for word in ('--param', topic)),
+            *(word for recorded, name in in_namespace
+              for word in ('--remap', f'{recorded}:=/{given["namespace"].strip("/")}/{name}')),
             '--wait-for', PATIENCE_S]
 
 

@@ -23,6 +23,7 @@ from loc2_ros.core.lift import lift_planar
 from loc2_ros.core.similarity import ScalePrior
 from loc2_ros.core.values import Array, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.maps.store import Crop, MapStore, open_store
+from loc2_ros.maps.values import PX_RANGE, SIZE_RANGE_M
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import (DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth)
 from loc2_ros.model.inference import Network, Observation
@@ -112,7 +113,10 @@ class Localizer:
                               'min_valid_fraction': self.limits.min_valid_fraction})
         depth = self.depth.tokens(image, mount, contract.ground_grid)
         if depth is None and not self.depth.from_model:
-            return Rejection(image.stamp_ns, Reason.NO_DEPTH)
+            detail = (f'the camera is {mount.height_m:.2f} m above base_frame, which is no height '
+                      'above the ground; set depth.camera_height') \
+                if isinstance(self.depth, FlatGround) else ''
+            return Rejection(image.stamp_ns, Reason.NO_DEPTH, detail=detail)
         try:
             seen = self.network.observe(image, crop.image, depth, mount,
                                         height_above_ground(self.camera_height_m, mount))
@@ -232,6 +236,10 @@ def _sized(contract: Contract, settings: LocalizerSettings) -> Contract:
     tile = settings.crop_size_m or contract.tile_m
     gsd = settings.resolution or contract.tile_m / contract.aerial_px
     px = max(contract.stride, round(tile / gsd / contract.stride) * contract.stride)
+    for value, (low, high), unit in ((tile, SIZE_RANGE_M, 'm'), (px, PX_RANGE, 'px')):
+        if not low <= value <= high:
+            raise ModelError(f'map.crop_size and map.resolution ask for a crop of {value:g} '
+                             f'{unit}; possible are {low:g} to {high:g} {unit}')
     return replace(contract, tile_m=tile, aerial_px=px)
 
 

@@ -62,6 +62,9 @@ def demo(
             typer.echo(line)
 
 
+MADE = ('map.mbtiles', 'drive.mcap', 'town.json')      # and parts of them
+
+
 def make_town(folder: Path, seed: int, frames: int) -> Path:
     """Make the town, unless it is there, complete and made by this version."""
     from loc2_ros.synthetic.world import make_world
@@ -72,6 +75,10 @@ def make_town(folder: Path, seed: int, frames: int) -> Path:
         if stamp.read_text() == json.dumps(wanted):
             typer.echo(f'town {seed} is there already: {folder}')
             return folder
+    foreign = sorted(p.name for p in folder.iterdir() if not p.name.startswith(MADE)) \
+        if folder.is_dir() else []
+    if foreign:
+        raise ValueError(f'{folder} holds {foreign[0]}, which no demo made; choose another --out')
     typer.echo(f'making town {seed}')
     shutil.rmtree(folder, ignore_errors=True)
     make_world(seed, folder, frames=frames)

@@ -11,7 +11,8 @@ import typer
 
 Bag = Annotated[Path, typer.Option(
     '--bag', help='Recording: a rosbag2 folder, or the .mcap or .db3 file.')]
-Out = Annotated[Path, typer.Option('--out', help='Folder for the results.')]
+Out = Annotated[Path, typer.Option(
+    '--out', file_okay=False, help='Folder for the results.')]
 Config = Annotated[list[str], typer.Option(
     '--config', metavar='FILE', help='Parameter file of the node, or "kitti"; may be repeated.')]
 Params = Annotated[list[str], typer.Option(

@@ -56,9 +56,11 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
     """
     Read a ROS parameter file: the sections ``/**`` and ``loc2``, nested names joined by dots.
 
+    What ``/**`` says to other nodes is passed over, with a word about it on stderr.
+
     :raises ParameterError: not such a file.
     """
-    from loc2_ros.ros.params import ParameterError
+    from loc2_ros.ros.params import BY_NAME, ParameterError, unknown
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -71,8 +73,12 @@ def read_file(path: Path) -> Iterator[tuple[str, Any]]:
         if not isinstance(found, Mapping):
             raise ParameterError(f'{path}: {node} needs ros__parameters: with names and values')
         for name, value in _flat(found):
-            if name != 'use_sim_time' and not name.startswith('qos_overrides.'):    # rclpy's own
-                yield name, value
+            if name == 'use_sim_time' or name.startswith('qos_overrides.'):     # rclpy's own
+                continue
+            if node == '/**' and name not in BY_NAME:       # another node's, perhaps
+                print(f'loc2: {path}: {unknown(name)}', file=sys.stderr)
+                continue
+            yield name, value
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

@@ -70,8 +70,10 @@ def height_above_ground(given_m: float, mount: Mount) -> float | None:
         where base_link is on the ground.
     :returns: None where that is no height at which vehicles carry cameras.
     """
-    height = given_m or mount.height_m
-    return height if PLAUSIBLE_HEIGHT_M[0] <= height <= PLAUSIBLE_HEIGHT_M[1] else None
+    if given_m > 0.0:
+        return given_m
+    low, high = PLAUSIBLE_HEIGHT_M
+    return mount.height_m if low <= mount.height_m <= high else None
 
 
 def token_rays(camera: Camera, grid_hw: tuple[int, int], rays: str = 'centers') -> Array:

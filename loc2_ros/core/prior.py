@@ -29,6 +29,10 @@ class _Track:
         self.values: list[Array] = []
         self.sigmas: list[float] = []
 
+    def clear(self) -> None:
+        """Forget everything."""
+        del self.stamps[:], self.values[:], self.sigmas[:]
+
     def insert(self, stamp_ns: int, value: Array, sigma: float, oldest_ns: int) -> None:
         """Insert in order, replacing an equal stamp, and drop what is too old."""
         i = bisect_left(self.stamps, stamp_ns)
@@ -127,9 +131,9 @@ class PriorBuffer:
 
     def _add(self, track: _Track, stamp_ns: int, value: Array, sigma: float) -> None:
         if track.stamps and (track.stamps[-1] - stamp_ns) * _NS > self.max_age_s:
-            # A bag that starts over, or the clock was set: the old time is another world
-            self._position, self._heading = _Track(), _Track()
-            track = self._position if len(value) == 2 else self._heading
+            # A bag that starts over, or the clock was set. The other track finds out by itself:
+            # one sensor with a wrong stamp must not cost what the other one said
+            track.clear()
         newest = max(track.stamps[-1] if track.stamps else stamp_ns, stamp_ns)
         track.insert(stamp_ns, value, sigma, newest - int(self.history_s / _NS))
 

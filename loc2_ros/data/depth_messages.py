@@ -69,6 +69,8 @@ def points_from_cloud(msg: Any) -> Array:
     if max(offsets) + 4 > step:
         raise BadMessage(Reason.NO_DEPTH, f'the point cloud has a field at byte {max(offsets)} '
                                           f'of points of {step} bytes')
+    if count == 0:
+        return np.empty((0, 3))
     rows = np.frombuffer(msg.data, np.uint8)
     if int(msg.row_step) != int(msg.width) * step or rows.size < count * step:
         raise BadMessage(Reason.NO_DEPTH, 'the point cloud is cut off or has padded rows')

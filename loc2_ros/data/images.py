@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 from loc2_ros.core.values import Camera, Image, Reason
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.maps.guard import peek
+from loc2_ros.maps.guard import jpeg_is_torn, peek
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,6 +103,8 @@ def _check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
     # Decoders fill what is missing with grey, without an error
     if not header.whole:
         raise _bad(f'the compressed image is cut off after {len(data)} bytes', size=len(data))
+    if header.format == 'jpeg' and jpeg_is_torn(data):
+        raise _bad(f'the {width}x{height} JPEG is corrupt', size=len(data))
     if header.format == 'png' and data[24] == 16:
         raise _bad('16 bit PNG is no camera image; publish 8 bit colour (16UC1 is for depth)')
     return width, height

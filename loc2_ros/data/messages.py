@@ -98,6 +98,8 @@ def position_from_fix(msg: Any, default_sigma_m: float) -> Position:
         raise BadMessage(Reason.NO_PRIOR, f'the fix is not a number ({lat}, {lon})')
     if abs(lat) > 90.0 or abs(lon) > 360.0:
         raise BadMessage(Reason.NO_PRIOR, f'the fix is not on Earth ({lat}, {lon})')
+    if lat == 0.0 and lon == 0.0:       # what drivers send before they know; it is at sea
+        raise BadMessage(Reason.NO_PRIOR, 'the fix is at latitude 0, longitude 0')
     covariance = msg.position_covariance
     sigma = _sigma(0.5 * (float(covariance[_EAST]) + float(covariance[_NORTH])))
     known = sigma is not None and int(msg.position_covariance_type) != _COVARIANCE_UNKNOWN

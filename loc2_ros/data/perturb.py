@@ -74,8 +74,8 @@ class PriorNoise:
         """Return a moved copy of a NavSatFix; its covariance says how far it may be off."""
         moved = copy.deepcopy(message)
         lat, lon = float(message.latitude), float(message.longitude)
-        if not (math.isfinite(lat) and math.isfinite(lon)) or self.metres == 0.0:
-            return moved
+        if not (abs(lat) <= 90.0 and abs(lon) <= 360.0) or self.metres == 0.0:
+            return moved        # broken messages stay as broken as they are; NaN is one
         east, north = self.offset_m(stamp_ns(message.header.stamp))
         moved.latitude, moved.longitude = LocalFrame(lat, lon).inverse([east, north])
         covariance = np.array(message.position_covariance, dtype=np.float64)

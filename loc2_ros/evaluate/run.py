@@ -189,7 +189,7 @@ class _Twin:
             return prior, None
         result = self._localizer.localize(image, prior, mount)
         if isinstance(result, Rejection) and result.reason is Reason.NO_DEPTH:
-            result = replace(result, detail=self._no_depth or (
+            result = replace(result, detail=result.detail or self._no_depth or (
                 f'nothing on {self._drive.topics.depth} near the image stamp'))
         self._observer(image, prior, result)
         return result, prior

@@ -17,6 +17,9 @@ TILE_SIZES_PX = (256, 512, 1024)
 
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 # Start-of-frame markers; C4, C8 and CC in their midst mean something else
+# After FF: a stuffed byte, restarts, fill bytes; and segments between the scans of one image
+_JPEG_INSIDE = frozenset((0x00, 0xFF, *range(0xD0, 0xD8)))
+_JPEG_SEGMENTS = frozenset((0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -73,6 +76,27 @@ def _peek_png(blob: bytes) -> Header | None:
         return None
     width, height = struct.unpack('>II', blob[16:24])
     return Header('png', width, height, blob.rfind(b'IEND', 24) >= 0)
+
+
+def jpeg_is_torn(blob: bytes) -> bool:
+    """
+    Tell whether a JPEG's compressed data holds markers that cannot be there.
+
+    Decoders fill what they do not understand with grey, and say so on stderr alone.
+    """
+    at = blob.find(b'\xff\xda')
+    while 0 <= at:
+        marker = blob[at + 1] if at + 1 < len(blob) else 0
+        if marker == 0xD9:
+            return False
+        if marker in _JPEG_INSIDE:
+            at += 2 if marker != 0xFF else 1
+        elif marker in _JPEG_SEGMENTS:
+            at += 2 + int.from_bytes(blob[at + 2:at + 4], 'big')
+        else:
+            return True
+        at = blob.find(b'\xff', at)
+    return False
 
 
 def _peek_jpeg(blob: bytes) -> Header | None:

@@ -59,6 +59,7 @@ class Loc2Node(LifecycleNode):
         self._wall = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self.settings['diagnostics.period'], self._tick, clock=self._wall)
         self.create_timer(1.0, self._follow, clock=self._wall)
+        self._keep_alive()
         self.create_service(SetBool, '~/enable', self._on_enable)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self._jumps = self.get_clock().create_jump_callback(
@@ -95,6 +96,21 @@ class Loc2Node(LifecycleNode):
         """Stop the worker and release everything; call it before the executor is shut down."""
         self._release()
         self._jumps.unregister()
+
+    def _keep_alive(self) -> None:
+        """Answer a transition that does not exist; rclpy would let it end the executor."""
+        service: Any = self._service_change_state
+        change = service.callback
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change(request, response)
+            except RuntimeError as error:       # RCLError is one
+                asked = request.transition.label or request.transition.id
+                self.get_logger().warning(f'no transition {asked} from here: {error}')
+                response.success = False
+                return response
+        service.callback = answer
 
     def _transition(self, name: str, reached: str,
                     body: Callable[[], None]) -> TransitionCallbackReturn:
@@ -225,6 +241,9 @@ def main(args: list[str] | None = None) -> int:
             executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:        # what rclpy raises when SIGTERM comes while the model is loaded
+        if node.context.ok():
+            raise
     finally:
         # Ctrl-C under ros2 launch comes twice; the second must not tear the release apart
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -84,7 +84,9 @@ class Diagnostics:
     def _publish(self, only_changes: bool) -> None:
         with self._lock:
             values = self._values()
-            statuses = evaluate(values, self._node.get_name())
+            # With its namespace: several nodes share the topic
+            name = self._node.get_fully_qualified_name().lstrip('/')
+            statuses = evaluate(values, name)
             levels = [status.level for status in statuses]
             if only_changes and levels == self._levels:
                 return

@@ -114,7 +114,7 @@ PARAMS: tuple[Param, ...] = (
          low=1, high=100000),
     _row('covariance.floor', None, 'm, m, rad',
          'Smallest standard deviations; unset: calibrated with the model.',
-         kind=list, low=0.0, high=100.0, lengths=(3,), **_R),
+         kind=list, low=0.001, high=100.0, lengths=(3,), **_R),
     _row('covariance.ceiling', [30.0, 30.0, 1.6], 'm, m, rad',
          'A fix less certain than this is rejected.', low=0.001, high=1000.0, lengths=(3,), **_R),
     _row('covariance.scale', 1.0, '', 'Factor on the covariance.', low=0.01, high=100.0, **_R),

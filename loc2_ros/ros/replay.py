@@ -109,11 +109,14 @@ class Player:
 
     def _play(self, progress: Callable[[float], None]) -> bool:
         begin = self._bag.start_ns
+        early = dict(self._latched)
         pace = _Pace(begin, self._options.rate)
         for record in self._bag.records(self._publishers):
             if not self._run_clock(pace, record.log_ns):
                 return False
-            if self._latched.get(record.topic.name) != record.log_ns:
+            if early.get(record.topic.name, 0):
+                early[record.topic.name] -= 1
+            else:
                 self._publish(record)
             progress((record.log_ns - begin) * 1e-9)
         tail_ns = int(self._options.tail_s * self._options.rate * 1e9)
@@ -135,15 +138,21 @@ class Player:
             kind, self._options.remap.get(topic.name, topic.name), qos_profile(topic))
 
     def _publish_latched(self) -> None:
-        """Publish the first message of latched topics at once: listeners need them to start."""
+        """
+        Publish the first messages of latched topics at once: listeners need them to start.
+
+        All that were recorded together: each broadcaster of static transforms sends its own.
+        """
         names = {name for name, topic in self._bag.topics.items()
                  if name in self._publishers and _latched(topic)}
+        first: dict[str, int] = {}
         for record in self._bag.records(names):
-            if record.topic.name not in self._latched:
-                self._latched[record.topic.name] = record.log_ns
-                self._publish(record)
-            if len(self._latched) == len(names):
+            name = record.topic.name
+            if len(first) == len(names) and record.log_ns > max(first.values()):
                 break
+            if first.setdefault(name, record.log_ns) == record.log_ns:
+                self._latched[name] = self._latched.get(name, 0) + 1
+                self._publish(record)
 
     def _unmatched(self) -> list[str]:
         """Return the topics somebody must listen to and nobody does."""

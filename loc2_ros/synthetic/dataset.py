@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 import os
 from pathlib import Path as FilePath
+from zipfile import BadZipFile
 
 import cv2
 from loc2_ros.core.values import Camera
@@ -67,7 +68,8 @@ def render_pairs(config: PairsConfig, folder: FilePath, workers: int, device: st
         raise ValueError(f'seeds from {TEST_SEEDS_FROM} on are for testing only, '
                          f'the config asks for {last - 1}; choose a smaller first_seed')
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [s for s in range(config.first_seed, last) if not town_file(folder, s).is_file()]
+    missing = [s for s in range(config.first_seed, last)
+               if not _is_there(town_file(folder, s), config)]
     jobs = [(s, folder, config, device) for s in missing]
     if workers <= 1:
         results = map(_render_job, jobs)
@@ -77,6 +79,28 @@ def render_pairs(config: PairsConfig, folder: FilePath, workers: int, device: st
     with get_context('spawn').Pool(workers) as pool:
         for done, _ in enumerate(pool.imap_unordered(_render_job, jobs), 1):
             _tell(report, config.towns - len(missing) + done)
+
+
+def _is_there(path: FilePath, config: PairsConfig) -> bool:
+    """
+    Tell whether a town is on disk.
+
+    :raises ValueError: if it was rendered with other settings.
+    """
+    if not path.is_file():
+        return False
+    rows, cols = (n // config.stride for n in config.ground_hw)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = arrays['depth_m'].shape, float(arrays['gsd_m'])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ValueError(f'{path} cannot be read ({error}); delete it and render it '
+                         'again') from None
+    wanted = (config.views, rows, cols), config.gsd_m
+    if found != wanted:
+        raise ValueError(f'{path} holds views {found[0]} at {found[1]:g} m/px, the configuration '
+                         f'asks for {wanted[0]} at {wanted[1]:g}; use another folder or delete it')
+    return True
 
 
 def _tell(report: object, done: int) -> None:

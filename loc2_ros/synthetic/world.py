@@ -100,10 +100,14 @@ def _inside(crs: str) -> LocalFrame:
     except ImportError:
         raise ValueError("--crs needs the extra 'geo': pip install 'loc2_ros[geo]'") from None
     try:
-        area = CRS.from_user_input(crs).area_of_use
+        system = CRS.from_user_input(crs)
     except CRSError as error:
         raise ValueError(f'{crs!r} is no coordinate system: {error}; '
                          'write it like EPSG:28992') from None
+    if not system.is_projected or any(a.unit_name != 'metre' for a in system.axis_info[:2]):
+        raise ValueError(f'{crs} has no plane axes in metres; choose a projected system such as '
+                         'EPSG:25832')
+    area = system.area_of_use
     if area is None:
         raise ValueError(f'{crs} does not say where it holds; choose another')
     return LocalFrame((area.south + area.north) / 2, (area.west + area.east) / 2, 50.0)

@@ -204,3 +204,12 @@ def test_a_node_that_cannot_start_ends_the_demo_with_its_sentence(
     with pytest.raises(ProcessError, match='node failed') as caught:
         demo.drive_through(small_world / 'drive.mcap', tmp_path, params, 1.0, 7)
     assert 'map.mbtiles does not exist' in str(caught.value)
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / 'town' / 'precious.txt'
+    precious.parent.mkdir()
+    precious.write_text('mine')
+    with pytest.raises(ValueError, match='precious'):
+        demo.make_town(tmp_path / 'town', 1, 20)
+    assert precious.read_text() == 'mine'

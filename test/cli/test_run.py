@@ -8,11 +8,13 @@ import json
 from pathlib import Path
 
 from loc2_ros.cli.main import app
+from loc2_ros.cli.settings import load_settings
 from loc2_ros.core.values import Reason
 from loc2_ros.evaluate.rows import read_csv
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.weights import save_model
+from loc2_ros.ros.params import ParameterError
 import pytest
 from typer.testing import CliRunner
 
@@ -42,3 +44,14 @@ def test_every_image_of_kitti_0013_is_a_fix_or_has_a_reason(
     for name in ('poses.tum', 'report.html', 'trajectory.png'):
         assert (tmp_path / 'out' / name).stat().st_size >= 0
     assert all(row.outcome == 'fix' or (row.outcome in reasons and row.detail) for row in rows)
+
+
+def test_what_a_shared_file_says_to_other_nodes_is_passed_over(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / 'all.yaml'
+    file.write_text('/**: {ros__parameters: {wheel_base: 2.5, map_frame: world}}')
+    assert load_settings([str(file)], [])['map_frame'] == 'world'
+    assert 'wheel_base' in capsys.readouterr().err
+    file.write_text('loc2: {ros__parameters: {wheel_base: 2.5}}')
+    with pytest.raises(ParameterError, match='wheel_base'):
+        load_settings([str(file)], [])

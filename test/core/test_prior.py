@@ -226,3 +226,18 @@ def test_two_threads_may_fill_and_ask_at_once() -> None:
     driving(5.0, rate_hz=100.0, buffer=buffer)
     thread.join()
     assert len(found) == 500
+
+
+def test_one_sensor_with_a_wrong_stamp_does_not_cost_what_the_other_said() -> None:
+    buffer = PriorBuffer()
+    for k in range(10):
+        buffer.add_position((100 + k) * 10 ** 9, np.array([float(k), 0.0]), 1.0)
+    buffer.add_heading(1 * 10 ** 9, 0.3, 0.1)
+    buffer.add_heading(109 * 10 ** 9, 0.3, 0.1)
+    buffer.add_heading(5 * 10 ** 9, 0.3, 0.1)       # back by more than a prior may be old
+    found = buffer.at(109 * 10 ** 9)
+    assert isinstance(found, Prior) and found.xy_map_m.tolist() == [9.0, 0.0]
+    assert found.yaw_map_rad is None
+    buffer.add_heading(109 * 10 ** 9, 0.4, 0.1)     # and the next good one is taken
+    again = buffer.at(109 * 10 ** 9)
+    assert isinstance(again, Prior) and again.yaw_map_rad == pytest.approx(0.4)

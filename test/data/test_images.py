@@ -146,3 +146,17 @@ def test_a_scrambled_png_is_refused() -> None:
 def test_a_16_bit_png_is_refused_with_a_hint() -> None:
     data = cv2.imencode('.png', scene().astype(np.uint16) * 256)[1].tobytes()
     refused(decode_compressed, Message(data=data), '8 bit')
+
+
+@pytest.mark.parametrize('progressive', [0, 1])
+def test_a_jpeg_with_foreign_bytes_in_its_middle_is_refused(progressive: int) -> None:
+    rng = np.random.default_rng(4)
+    picture = rng.integers(0, 255, (200, 320, 3), np.uint8)
+    sound = cv2.imencode('.jpg', picture, [
+        cv2.IMWRITE_JPEG_QUALITY, 80, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive,
+        cv2.IMWRITE_JPEG_RST_INTERVAL, 7])[1].tobytes()
+    assert decode_compressed(Message(data=sound, format='jpeg')).shape == (200, 320, 3)
+    # Header and end stay as they are, so that neither size nor truncation gives it away
+    middle = len(sound) // 2
+    torn = sound[:middle] + rng.bytes(1500) + sound[middle + 1500:]
+    refused(decode_compressed, Message(data=torn, format='jpeg'), 'corrupt')

@@ -103,3 +103,9 @@ def test_noise_is_written_as_metres_and_degrees() -> None:
     for text in ('15', '15;8', 'a,b', '1,2,3', '', '-1,3', '1,181', 'nan,0'):
         with pytest.raises(ValueError, match='prior noise'):
             PriorNoise.parse(text)
+
+
+@pytest.mark.parametrize('lat, lon', [(91.0, 8.4), (math.nan, 8.4), (49.0, math.inf)])
+def test_a_fix_that_is_not_on_earth_stays_as_it_is(lat: float, lon: float) -> None:
+    moved = NOISE.fix(fix(0.0, lat, lon))
+    assert (moved.latitude, moved.longitude) == pytest.approx((lat, lon), nan_ok=True)

@@ -101,6 +101,10 @@ def test_in_a_namespace_tf_goes_along(launched: Launch) -> None:
     node = node_of(launched(namespace='car1'))
     assert node.namespace == 'car1'
     assert node.remappings == [('/tf', 'tf'), ('/tf_static', 'tf_static')]
+    player, = launched(namespace='/car1', bag='b')['ExecuteProcess']
+    given = list(zip(player.cmd[7::2], player.cmd[8::2]))
+    assert ('--remap', '/tf:=/car1/tf') in given
+    assert ('--remap', '/tf_static:=/car1/tf_static') in given
 
 
 def test_a_wrong_file_or_truth_value_is_refused_with_a_remedy(launched: Launch) -> None:

@@ -98,3 +98,26 @@ def test_an_image_waits_for_its_depth_as_it_does_for_its_prior(world: World) -> 
     publisher.publish(msg)
     world.until(lambda: given, 'the image')
     assert given == [True]
+
+
+def test_a_scan_without_points_and_of_impossible_size_does_no_harm(world: World) -> None:
+    fake = FakeLocalizer()
+    fake.depth = LidarDepth()
+    node = world.start(fake, depth__source='lidar', camera_frame='camera')
+    world.tf_static()
+    world.tf_static('lidar', [0.0, 0.0, 1.6, 0.0, 0.0, 0.0])
+    world.until(lambda: node.session._mounting('lidar') is not None
+                and node.session._mounting('camera') is not None, 'tf')
+    publisher = world.node.create_publisher(PointCloud2, '/points', 10)
+    world.until(publisher.get_subscription_count, 'the node')
+    fields = [PointField(name=n, offset=4 * k, datatype=PointField.FLOAT32, count=1)
+              for k, n in enumerate('xyz')]
+    for width, step in ((0, 2 ** 31), (0, 12), (1, 2 ** 31), (2 ** 32 - 1, 2 ** 32 - 1)):
+        msg = PointCloud2(height=1, width=width, fields=fields, point_step=step)
+        msg.header.stamp = stamp_to_msg(world.now())
+        msg.header.frame_id = 'lidar'
+        publisher.publish(msg)
+    world.until(lambda: 'point cloud' in (world.status('input') or (0, '', {}))[2].get(
+        'input_problem', ''), 'the complaint')
+    world.info()
+    world.until(lambda: world.frame() and world.got['pose'], 'a pose')

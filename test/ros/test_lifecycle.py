@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any, Iterator
 
+from diagnostic_msgs.msg import DiagnosticArray
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.ros.about import load
 from loc2_ros.ros.node import Loc2Node
@@ -238,3 +239,31 @@ def test_a_worker_in_the_middle_of_an_image_is_joined_at_the_end(world: World) -
     assert time.monotonic() - before < 5.0 and node.session is None
     values = node.stats.values()
     assert values['images_received'] == values['fixes'] + values['images_dropped']
+
+
+@pytest.mark.parametrize('number, label', [(1, ''), (77, ''), (0, 'fly')])
+def test_a_transition_that_does_not_exist_is_answered_and_does_no_harm(
+        world: World, number: int, label: str) -> None:
+    from lifecycle_msgs.srv import ChangeState
+    node = world.start()
+    world.ready(node)
+    client = world.node.create_client(ChangeState, '/loc2/change_state')
+    world.until(client.service_is_ready, 'the service')
+    request = ChangeState.Request()
+    request.transition.id, request.transition.label = number, label
+    asked = client.call_async(request)
+    world.until(asked.done, 'an answer')
+    assert asked.result().success is False
+    before = len(world.got['pose'])
+    world.until(lambda: world.frame() and len(world.got['pose']) > before, 'a pose')
+
+
+def test_in_a_namespace_diagnostics_say_whose_they_are(world: World) -> None:
+    node = Loc2Node(localizer_factory=lambda settings, frame: FakeLocalizer(),
+                    context=world.context, namespace='/car1')
+    heard = []
+    world.node.create_subscription(
+        DiagnosticArray, '/diagnostics', lambda m: heard.extend(s.name for s in m.status), 10)
+    world.until(lambda: node.diagnostics.publish() or 'car1/loc2: input' in heard, 'the name')
+    node.close()
+    node.destroy_node()

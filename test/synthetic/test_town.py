@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from loc2_ros.synthetic.dataset import PairsConfig, render_pairs, render_town_pairs
+from loc2_ros.synthetic.dataset import (PairsConfig, render_pairs, render_town_pairs,
+                                          town_file)
 from loc2_ros.synthetic.layers import Material
 from loc2_ros.synthetic.streets import drive_path
 from loc2_ros.synthetic.town import make_town
@@ -78,3 +80,15 @@ def test_a_rendered_town_comes_again_byte_for_byte() -> None:
 def test_seeds_for_testing_are_refused_for_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='testing only'):
         render_pairs(PairsConfig(999_999, 2, 1, (32, 64), 8), tmp_path, 1)
+
+
+def test_towns_rendered_with_other_settings_are_not_taken_for_these(tmp_path: Path) -> None:
+    render_pairs(CONFIG, tmp_path, 1)
+    render_pairs(CONFIG, tmp_path, 1)       # there already
+    for other in (replace(CONFIG, views=4), replace(CONFIG, ground_hw=(64, 64)),
+                  replace(CONFIG, gsd_m=CONFIG.gsd_m / 2)):
+        with pytest.raises(ValueError, match='another folder'):
+            render_pairs(other, tmp_path, 1)
+    town_file(tmp_path, CONFIG.first_seed).write_bytes(b'no archive')
+    with pytest.raises(ValueError, match='render it again'):
+        render_pairs(CONFIG, tmp_path, 1)
