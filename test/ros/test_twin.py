@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import json
 import math
 import os
 from pathlib import Path
+import shutil
 import threading
 from typing import Any
 
@@ -18,6 +20,7 @@ from loc2_ros.data.bag import open_bag
 from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.evaluate.recorded import played, result_of
 from loc2_ros.evaluate.run import run_bag, RunResult
+from loc2_ros.model.weights import model_folder
 from loc2_ros.ros.about import load
 from loc2_ros.ros.node import Loc2Node, LocalizerFactory
 from loc2_ros.ros.recorder import Recorder
@@ -178,18 +181,20 @@ def test_kitti_0013_through_the_node_equals_the_twin(
 
 @pytest.mark.slow
 def test_the_built_in_model_sees_the_same_on_kitti_0013_in_node_and_twin(
-        spinning: Spinning, real_data: Path) -> None:
+        spinning: Spinning, real_data: Path, tmp_path: Path) -> None:
     path, camera = real_data / 'kitti_0013' / 'mcap', '/kitti/camera_color_left'
+    # Without its gate: it would refuse nearly all, and here it is not about the error
+    copy_of = shutil.copytree(model_folder('mini'), tmp_path / 'ungated')
+    config = json.loads((copy_of / 'config.json').read_text())
+    (copy_of / 'config.json').write_text(json.dumps({**config, 'gate': {}}))
     ortho = real_data / 'kitti_0013' / 'pseudo_ortho' / 'kitti_0013_pseudo_ortho.mbtiles'
     noise = PriorNoise(15.0, 8.0, seed=0)
-    # A low bar: the mosaic is no aerial photo, and here it is not about the error
     settings = load_settings(['kitti'], [f'map.path:={ortho}', 'map.min_valid_fraction:=0.1',
-                                         'gate.min_score:=0.01'])
+                                         f'checkpoint:={copy_of}'])
     twin = run_bag(path, settings, lambda frame: load(settings, frame), noise=noise,
                    progress=False)
     node = through_ros(spinning, path, settings, noise, (
         f'{camera}/image_raw/compressed', f'{camera}/camera_info', FIX, IMU), 0.3, load)
     metrics = node.metrics()
     assert metrics['frames'] == metrics['fixes'] + metrics['rejected'] + metrics['dropped'] == 144
-    assert set(metrics['rejected_by_reason']) <= set(twin.metrics()['rejected_by_reason'])
-    assert compare(twin, node) == metrics['fixes'] >= 10
+    assert compare(twin, node) == metrics['fixes'] >= 40
