@@ -98,7 +98,7 @@ def test_settings_come_from_defaults_files_options_and_params_in_this_order(
     assert load_settings([str(file)], [], checkpoint='')['checkpoint'] == 'elsewhere'
 
 
-@pytest.mark.parametrize('text', ['[1, 2', '- a\n- b\n', '/**: {ros__parameters: {nonsense: 1}}',
+@pytest.mark.parametrize('text', ['[1, 2', '- a\n- b\n', 'loc2: {ros__parameters: {nonsense: 1}}',
                                   '/**: {ros__parameters: {max_rate: fast}}',
                                   '/**: {ros__parameters: [1]}', 'loc2: 7'])
 def test_a_broken_parameter_file_is_refused(tmp_path: Path, text: str) -> None:
