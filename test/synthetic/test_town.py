@@ -7,8 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from loc2_ros.synthetic.dataset import (PairsConfig, render_pairs, render_town_pairs,
-                                          town_file)
+from loc2_ros.synthetic.dataset import PairsConfig, render_pairs, render_town_pairs, town_file
 from loc2_ros.synthetic.layers import Material
 from loc2_ros.synthetic.streets import drive_path
 from loc2_ros.synthetic.town import make_town
