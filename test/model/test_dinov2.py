@@ -61,7 +61,7 @@ def cubic(t: float) -> float:
 
 def resized_rows(table: Tensor, n: int) -> Tensor:
     """Resize the first axis of a table (37, ...) to n by the formula of model.md 4.1."""
-    rows = []
+    rows: list[Tensor] = []
     for i in range(n):
         at = (i + 0.5) * 37 / (n + 0.1) - 0.5
         first = math.floor(at)
@@ -77,8 +77,10 @@ def reference(state: Tensors, image: Tensor, heads: int = HEADS) -> Tensor:
     h, w = image.shape[1] // 14, image.shape[2] // 14
     blocks = image.double()[:, :14 * h, :14 * w].reshape(3, h, 14, w, 14).permute(1, 3, 0, 2, 4)
     patches = blocks.reshape(h * w, -1) @ p['patch_embed.proj.weight'].reshape(hidden, -1).T
-    table = resized_rows(p['pos_embed'][0, 1:].reshape(37, 37, hidden), h)
-    table = resized_rows(table.transpose(0, 1), w).transpose(0, 1).reshape(h * w, hidden)
+    table = p['pos_embed'][0, 1:].reshape(37, 37, hidden)
+    if (h, w) != (37, 37):      # at 518 pixels it is taken as it is
+        table = resized_rows(resized_rows(table, h).transpose(0, 1), w).transpose(0, 1)
+    table = table.reshape(h * w, hidden)
     z = torch.cat([p['cls_token'][0] + p['pos_embed'][0, :1],
                    patches + p['patch_embed.proj.bias'] + table])
 
