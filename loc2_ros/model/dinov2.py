@@ -70,9 +70,9 @@ class Dinov2(nn.Module):
 
     stride = PATCH
 
-    def __init__(self, model: nn.Module, sha256: str = '') -> None:
+    def __init__(self, model: Any, sha256: str = '') -> None:
         super().__init__()
-        self.model: Any = model.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
         self.channels = int(self.model.config.hidden_size)
         self.sha256 = sha256
         self._tables: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}

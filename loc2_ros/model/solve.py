@@ -200,8 +200,8 @@ def _all_pairs(frame: _Frame, solver: Solver, generator: torch.Generator) -> _Fo
     weight = race_weights(frame.masked().double(), solver.draws)
     cells = cell_centres(frame.grid, frame.cell_m).to(weight)
     fit = fit_from_moments(frame.lifted.double(), cells, weight, **_scale(solver))
-    fit = Similarity(*(x.to(frame.lifted) for x in (fit.theta, fit.scale, fit.t)), fit.valid)
-    return frame.shown(fit, weight.sum(0).to(frame.lifted))
+    theta, scale, t = (x.to(frame.lifted) for x in (fit.theta, fit.scale, fit.t))
+    return frame.shown(Similarity(theta, scale, t, fit.valid), weight.sum(0).to(frame.lifted))
 
 
 def _sampled(frame: _Frame, solver: Solver, generator: torch.Generator) -> _Found:

@@ -136,9 +136,7 @@ def agrees(net: Dinov2, state: Tensors, size: tuple[int, int], heads: int = HEAD
 
 
 # The published input sizes, one with a rest to crop, and that of the table itself
-@pytest.mark.parametrize('size', [(30, 45), (504, 504), (518, 518),
-                                  pytest.param((364, 1232), marks=pytest.mark.slow),
-                                  pytest.param((630, 630), marks=pytest.mark.slow),
+@pytest.mark.parametrize('size', [(30, 45), (518, 518), (504, 504), (364, 1232), (630, 630),
                                   pytest.param((714, 1428), marks=pytest.mark.slow)])
 def test_features_are_those_of_the_formulas(backbone: Dinov2, size: tuple[int, int]) -> None:
     agrees(backbone, published(), size)
