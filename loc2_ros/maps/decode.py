@@ -37,9 +37,14 @@ def _to_patch(raw: Image) -> Patch:
     return Patch(rgb, None if opaque.all() else opaque)
 
 
-def encode_tile(rgb: Image, alpha: Image | None, quality: int) -> bytes:
+def encode_tile(rgb: Image, alpha: Image | None, quality: int,
+                all_webp: bool = False) -> bytes:
     """Return a JPEG, or a WebP with its alpha where not everything is opaque."""
-    if alpha is None or bool(np.all(alpha == 255)):
+    opaque = alpha is None or bool(np.all(alpha == 255))
+    if opaque and all_webp:
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode('.webp', bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    elif opaque:
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         done, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     else:

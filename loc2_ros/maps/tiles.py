@@ -104,7 +104,10 @@ class MBTiles:
             return False
 
     def digest(self) -> str:
-        """Return a hash of size, header, metadata and the last page."""
+        """Return the hash of all tiles that our writer left, else of size and some pages."""
+        known = self._written_digest()
+        if known:
+            return known
         digest = hashlib.sha256(json.dumps(sorted(self.metadata.items())).encode())
         with self._path.open('rb') as file:
             size = file.seek(0, os.SEEK_END)
@@ -113,6 +116,14 @@ class MBTiles:
                 digest.update(file.read(65536))
         digest.update(str(size).encode())
         return digest.hexdigest()[:16]
+
+    def _written_digest(self) -> str:
+        try:
+            own = json.loads(self.metadata.get('loc2', '{}'))
+        except ValueError:
+            return ''
+        digest = own.get('tiles_digest') if isinstance(own, dict) else None
+        return digest if isinstance(digest, str) else ''
 
     def close(self) -> None:
         """Close the connections of all threads."""
