@@ -23,10 +23,10 @@ def decode_tile(blob: object, tile_px: int) -> Patch:
         raise BadTile(f'the {header.format} tile does not decode')
     if raw.dtype == np.uint16:
         raw = np.asarray(raw, np.uint16) >> 8
-    return _to_patch(np.asarray(raw, np.uint8))
+    return to_patch(np.asarray(raw, np.uint8))
 
 
-def _to_patch(raw: Image) -> Patch:
+def to_patch(raw: Image) -> Patch:
     """Return RGB and mask of grey, BGR or BGRA pixels."""
     if raw.ndim == 2:
         return Patch(np.asarray(cv2.cvtColor(raw, cv2.COLOR_GRAY2RGB), np.uint8), None)

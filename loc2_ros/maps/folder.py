@@ -67,6 +67,18 @@ class TileFolder:
         """Return whether the store has the tile."""
         return self._find(zoom, x, y) is not None
 
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """List all tiles."""
+        for zoom in self.zooms:
+            for column in sorted((self._root / str(zoom)).iterdir()):
+                if not (column.name.isdigit() and column.is_dir()):
+                    continue
+                rows = {int(f.stem) for f in column.iterdir()
+                        if f.suffix[1:] in EXTENSIONS and f.stem.isdigit()}
+                for row in sorted(rows):
+                    y = (1 << zoom) - 1 - row if self.format == 'tms' else row
+                    yield zoom, int(column.name), y
+
     def digest(self) -> str:
         """Return a hash of the metadata and of the folders' times."""
         stamps = [(z, (self._root / str(z)).stat().st_mtime_ns) for z in self.zooms]

@@ -18,6 +18,8 @@ import numpy as np
 MARGIN_PX = 4
 # (zoom, x, y) -> whether a tile is wanted at all
 Wanted = Callable[[int, int, int], bool]
+# (tile that is there, new one) -> what to keep
+Merge = Callable[[bytes, bytes], bytes]
 
 
 class Tile(NamedTuple):
@@ -89,12 +91,15 @@ class Pyramid:
 
     :param detail: the level to cut at; from ``top`` on down they are stored.
     :param wanted: which tiles at all.
+    :param merge: what to do where the file has a tile already; the new one wins without it.
     """
 
     def __init__(self, file: TileFile, imagery: Imagery, detail: int, top: int, quality: int,
-                 all_webp: bool = False, wanted: Wanted = lambda zoom, x, y: True) -> None:
+                 all_webp: bool = False, wanted: Wanted = lambda zoom, x, y: True,
+                 merge: Merge | None = None) -> None:
         self._file, self._imagery, self._detail = file, imagery, detail
         self._quality, self._all_webp, self._wanted = quality, all_webp, wanted
+        self._merge = merge
         self.top = top
 
     def branches(self, bottom: int) -> list[tuple[int, int]]:
@@ -126,9 +131,13 @@ class Pyramid:
                           for dy in (0, 1) for dx in (0, 1)])
         if tile is None or not tile.alpha.any():
             return None
-        if zoom <= self.top:
-            self._file.put(zoom, x, y, encode_tile(tile.rgb, tile.alpha, self._quality,
-                                                   self._all_webp))
+        # Without one whole pixel it could never show anything
+        if zoom <= self.top and bool(np.any(tile.alpha == 255)):
+            blob = encode_tile(tile.rgb, tile.alpha, self._quality, self._all_webp)
+            there = self._file.get(zoom, x, y) if self._merge is not None else None
+            if there is not None and self._merge is not None:
+                blob = self._merge(there, blob)
+            self._file.put(zoom, x, y, blob)
         return tile
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.base import StoreBase
-from loc2_ros.maps.geo import alpha_band, Geo, refuse_foreign
+from loc2_ros.maps.geo import alpha_band, Geo, pixels_of, read_patch
 from loc2_ros.maps.mercator import ZOOM_SLACK
 from loc2_ros.maps.values import (check_request, Crop, MapError, MapFrame, probe_points,
                                   StoreInfo, StoreStats)
@@ -38,7 +38,7 @@ class RasterStore(StoreBase):
                  offset_m: tuple[float, float] = (0.0, 0.0), allow_remote: bool = False) -> None:
         super().__init__()
         self._geo = Geo()
-        self._path = path
+        self._path, self._allow_remote = path, allow_remote
         self._local = threading.local()
         self._all: list[Any] = []
         self._lock = threading.Lock()
@@ -46,7 +46,6 @@ class RasterStore(StoreBase):
         self._last_error = ''
         file = self._file()
         try:
-            refuse_foreign(path, file, allow_remote)
             self._alpha = alpha_band(path, file)
             self._to_crs, warning = self._geo.transformer(path, crs or file.crs)
             self._to_px = ~file.transform
@@ -101,7 +100,8 @@ class RasterStore(StoreBase):
         """Return this thread's dataset; rasterio's are not to be shared."""
         file = getattr(self._local, 'file', None)
         if file is None:
-            file = self._local.file = self._geo.dataset(self._path)
+            file = self._local.file = self._geo.dataset(
+                self._path, allow_remote=self._allow_remote)
             with self._lock:
                 self._all.append(file)
         return file
@@ -109,11 +109,7 @@ class RasterStore(StoreBase):
     def _project(self, frame: MapFrame) -> Project:
         """Return the projection of map metres to pixels of the file."""
         def project(xy_map_m: Array) -> Array:
-            lat, lon = frame.inverse(xy_map_m)
-            x, y = self._to_crs.transform(lon, lat)
-            a = self._to_px
-            with np.errstate(invalid='ignore'):
-                return np.stack([a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f], axis=1)
+            return pixels_of(self._to_crs, self._to_px, *frame.inverse(xy_map_m))
 
         return project
 
@@ -129,7 +125,9 @@ class RasterStore(StoreBase):
         with self._lock:
             self._reads += 1
         try:
-            patch = self._patch(window, (y1 - y0, x1 - x0))
+            with self._geo.safe(self._allow_remote):
+                patch = read_patch(self._geo, self._file(), window, (y1 - y0, x1 - x0),
+                                   self._alpha)
         except self._geo.errors as error:
             with self._lock:
                 self._broken += 1
@@ -139,19 +137,6 @@ class RasterStore(StoreBase):
             # Beyond the file there is nothing, which only a mask can say
             patch = Patch(patch.rgb, np.full(patch.rgb.shape[:2], 255, np.uint8))
         return patch, origin
-
-    def _patch(self, window: Any, shape: tuple[int, int]) -> Patch:
-        file = self._file()
-        options = {'window': window, 'resampling': self._geo.average}
-        bands = [1, 2, 3] if file.count >= 3 else [1, 1, 1]
-        rgb = file.read(bands, out_shape=(3, *shape), **options)
-        if self._alpha:
-            mask = file.read(self._alpha, out_shape=shape, **options)
-        else:
-            mask = file.dataset_mask(window=window, out_shape=shape)
-        opaque = np.where(mask == 255, np.uint8(255), np.uint8(0))
-        return Patch(np.ascontiguousarray(rgb.transpose(1, 2, 0)),
-                     None if opaque.all() else opaque)
 
     def _describe(self, file: Any, offset_m: tuple[float, float], warning: str) -> StoreInfo:
         a, x = file.transform, np.array([0, file.width, 0, file.width])

@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlite3
 import threading
 import time
-from typing import Any, Mapping, Protocol
+from typing import Any, Iterator, Mapping, Protocol
 
 from loc2_ros.maps.guard import BadTile, check_tile, MAX_TILE_BYTES
 from loc2_ros.maps.values import MapError
@@ -47,6 +47,9 @@ class TileSource(Protocol):
 
     def has(self, zoom: int, x: int, y: int) -> bool:
         """Return whether the store has the tile, without reading it."""
+
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """List all tiles, (zoom, x, y); for tools, never while driving."""
 
     def digest(self) -> str:
         """Return a text that changes with the content."""
@@ -102,6 +105,33 @@ class MBTiles:
                              'AND tile_row=?', zoom, x, y) is not None
         except BadTile:
             return False
+
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """List all tiles; :raises MapError: where the index is damaged."""
+        try:
+            for zoom, x, row in self._connection().execute(
+                    'SELECT zoom_level, tile_column, tile_row FROM tiles'):
+                if all(isinstance(n, int) for n in (zoom, x, row)) and 0 <= zoom <= MAX_ZOOM:
+                    yield zoom, x, (1 << zoom) - 1 - row if self._flip else row
+        except sqlite3.Error as error:
+            raise MapError(f'{self._path} is damaged ({error}); copy or import the map '
+                           'again') from error
+
+    def whole_check(self) -> list[str]:
+        """Return what SQLite finds wrong with the whole file."""
+        try:
+            found = [str(row[0]) for row in self._connection().execute('PRAGMA quick_check(20)')]
+        except sqlite3.Error as error:
+            return [str(error)]
+        return [] if found == ['ok'] else found
+
+    def checksums(self) -> dict[tuple[int, int, int], int]:
+        """Return the checksums that our writer left; empty for other files."""
+        try:
+            rows = self._connection().execute('SELECT z, x, y, crc32 FROM loc2_crc').fetchall()
+        except sqlite3.Error:
+            return {}
+        return {(z, x, y): crc for z, x, y, crc in rows}
 
     def digest(self) -> str:
         """Return the hash of all tiles that our writer left, else of size and some pages."""
