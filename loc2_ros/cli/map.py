@@ -232,6 +232,46 @@ def export(
              [f'wrote {count} tiles to {xyz or geotiff}'], as_json, quiet)
 
 
+@app.command()
+def serve(
+    map_path: Annotated[Path, typer.Argument(metavar='MAP', help='MBTiles or tile folder.')],
+    port: Annotated[int, typer.Option(min=0, max=65535, help='0 takes a free one.')] = 8085,
+    track: Annotated[Optional[Path], typer.Option(
+        metavar='FILE', help='Draw this track: a recording, CSV, GPX, GeoJSON, KITTI drive.')] = None,
+    run: Annotated[Optional[Path], typer.Option(
+        metavar='DIR', help='Draw the fixes of this run, with their 95 % ellipses.')] = None,
+    scheme: Scheme = None,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Show a map to this machine: a page, and tiles for RViz, Mapviz and Foxglove.
+
+    Ends on Ctrl-C. Only programs on this machine can ask.
+    """
+    from loc2_ros.cli.map_options import run_of
+    from loc2_ros.maps.importer import open_tiles
+    from loc2_ros.maps.serve import MapServer, overlay_of
+    from loc2_ros.maps.store import open_store
+
+    with outcome():
+        with open_store(map_path, scheme=scheme) as store:
+            facts = store.info
+        if not facts.zooms:
+            raise MapError(f'{map_path} is a raster; loc2 map import makes tiles of it')
+        fixes, truth = run_of(run) if run is not None else ([], [])
+        overlay = overlay_of(positions(track) if track is not None else None, fixes, truth)
+        source = open_tiles(map_path, scheme)
+        try:
+            with MapServer(source, facts, overlay, port) as server:
+                tell({}, [f'{server.url}/ shows the map, {server.url}/{{z}}/{{x}}/{{y}} are its '
+                          'tiles; Ctrl-C ends'], False, quiet)
+                server.serve_forever(0.2)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            source.close()
+
+
 def finish(out: Path, skipped: int, warnings: tuple[str, ...], as_json: bool,
            quiet: bool) -> None:
     """Tell what was made, and leave a small picture of it that names its source."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # 1: a check failed; 2: usage; 3, 4 and 5 come with the errors; 130: interrupted
 FAILED, USAGE, UNREADABLE, INTERRUPTED = 1, 2, 5, 130
 _BAGS = ('.mcap', '.db3')
+_CHI2_95 = 5.991        # of two axes
 
 MapPath = Annotated[str, typer.Argument(metavar='MAP', help='MBTiles, tile folder or GeoTIFF.')]
 Out = Annotated[Path, typer.Option('--out', '-o', metavar='MAP', help='The map to write.')]
@@ -33,7 +34,7 @@ Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='Only errors.')]
 Bbox = Annotated[Optional[str], typer.Option(
     metavar='W,S,E,N', help='Only this box, degrees: west, south, east, north.')]
 Track = Annotated[Optional[Path], typer.Option(
-    metavar='FILE', help='Only along this track: a recording, CSV, GPX, GeoJSON, or a KITTI drive.')]
+    metavar='FILE', help='Only along this track: a recording, a run, CSV, GPX, GeoJSON, or a KITTI drive.')]
 Buffer = Annotated[float, typer.Option(min=1, max=10_000, help='Metres beside the track.')]
 Attribution = Annotated[str, typer.Option(help='Whose imagery it is, as its licence asks.')]
 Licence = Annotated[str, typer.Option(help='Such as CC-BY-4.0 or dl-de/by-2-0.')]
@@ -93,6 +94,8 @@ def positions(track: Path) -> Array:
     """Return the positions of a track or recording, (N, 2) degrees."""
     from loc2_ros.maps.track import read_track, sound_positions
 
+    if (track / 'fixes.csv').is_file():
+        return run_of(track)[1]
     if track.suffix in _BAGS or (track / 'metadata.yaml').is_file():
         return sound_positions(_fixes(track), str(track))
     return read_track(track)
@@ -114,6 +117,38 @@ def _fixes(path: Path) -> Iterator[tuple[float, float]]:
                     yield message.latitude, message.longitude
     except BagError as error:
         raise MapError(str(error)) from error
+
+
+def run_of(folder: Path) -> tuple[list[list[float]], Array]:
+    """
+    Return what a run left: its fixes for ``overlay_of``, and where the vehicle was.
+
+    The latter, (N, 2) degrees, is the reference where there is one, else the prior.
+    """
+    from loc2_ros.core.frames import LocalFrame
+    from loc2_ros.evaluate.rows import read_csv
+    import numpy as np
+
+    try:
+        datum = json.loads((folder / 'metrics.json').read_text())['datum']
+        frame = LocalFrame(*map(float, datum))
+        rows = read_csv(folder / 'fixes.csv')
+    except (KeyError, TypeError, ValueError) as error:
+        raise MapError(f'{folder} is no complete run ({error}); run loc2 run again') from error
+    places = [(p.x_m, p.y_m) for row in rows for p in (row.truth or row.prior,) if p is not None]
+    if not places:
+        raise MapError(f'{folder} holds no positions; give another run')
+    fixes = []
+    for row in rows:
+        if row.estimate is None or row.covariance is None:
+            continue
+        lat, lon = frame.inverse((row.estimate.x_m, row.estimate.y_m))
+        values, vectors = np.linalg.eigh(row.covariance[:2, :2])
+        long = vectors[:, 1]
+        half = np.sqrt(np.maximum(values, 0.0) * _CHI2_95)
+        fixes.append([lat, lon, float(half[1]), float(half[0]),
+                      float(np.arctan2(long[1], long[0]))])
+    return fixes, np.stack(frame.inverse(np.array(places)), axis=1)
 
 
 def numbers(text: str, count: int, form: str) -> list[float]:

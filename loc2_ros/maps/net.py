@@ -32,7 +32,7 @@ _BLOCK = 1 << 16
 _EXPORT = 'if you hold a licence, export with the provider\'s tool and use loc2 map import'
 # Host pattern -> why; as of 2026-11, from the providers' terms of use
 _FORBIDDEN: tuple[tuple[str, str], ...] = (
-    (r'(.*\.)?(google(apis|usercontent|video)?|gstatic|ggpht)\.[a-z.]+',
+    (r'(.*\.)?(google(apis|usercontent|video)?|gstatic|ggpht)\.([a-z]{2,3}|com?\.[a-z]{2})',
      'Google\'s terms forbid prefetching, storing and machine interpretation of its imagery'),
     (r'(.*\.)?(virtualearth\.net|bing\.(com|net)|live\.com)',
      'the terms of Bing Maps forbid copies, archives and databases of its imagery'),

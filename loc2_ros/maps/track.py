@@ -26,8 +26,8 @@ def read_track(path: Path) -> Array:
     """
     Return the positions of a track, (N, 2) latitude and longitude in degrees, in order.
 
-    :param path: CSV with columns such as lat_deg and lon_deg (``fixes.csv`` is one), GPX, GeoJSON,
-        or a drive of KITTI in its raw layout.
+    :param path: CSV with columns such as lat_deg and lon_deg, GPX, GeoJSON, or a drive of KITTI in its
+        raw layout.
     :raises MapError: if there are no positions in it.
     """
     if not path.exists():
