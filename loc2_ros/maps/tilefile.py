@@ -59,22 +59,31 @@ class TileFile:
             raise self._failure(error) from error
 
     def _open(self) -> sqlite3.Connection:
-        if self._part.exists():
-            database = _connect(self._part)
-            try:
-                row = database.execute('SELECT name FROM loc2_job').fetchone()
-                if self._job and row == (self._job,):
-                    return database
-            except sqlite3.Error:
-                pass        # a part that was cut off at its beginning holds nothing to keep
-            database.close()
-            self._remove()
+        left = self._left() if self._part.exists() else None
+        if left is not None:
+            return left
+        self._remove()
         database = _connect(self._part)
         # One transaction, so that a part without its tables cannot be left behind
         database.executescript(f'BEGIN;{TABLES}COMMIT;')
         database.execute('INSERT INTO loc2_job VALUES (?)', (self._job,))
         database.commit()
         return database
+
+    def _left(self) -> sqlite3.Connection | None:
+        """Return what an earlier run of the same job left, None if there is no such thing."""
+        try:
+            database = _connect(self._part)
+        except sqlite3.DatabaseError:
+            return None         # cut off in its first bytes, it holds nothing to keep
+        try:
+            row = database.execute('SELECT name FROM loc2_job').fetchone()
+        except sqlite3.DatabaseError:
+            row = None
+        if self._job and row == (self._job,):
+            return database
+        database.close()
+        return None
 
     def put(self, zoom: int, x: int, y: int, blob: bytes) -> None:
         """Add a tile, in place of one that is there."""

@@ -404,7 +404,7 @@ def test_a_killed_download_goes_on_and_ends_as_if_nothing_had_happened(tmp_path,
         _load(server, tmp_path / 'other')
         mark = len(server.paths)
         result = _run('download', '--url', server.url + '/{z}/{x}/{y}', '--bbox', box, '-o',
-                      tmp_path / 'm', '--allow-private', '--rate', 1000, '-q')
+                      tmp_path / 'm', '--allow-private', '--rate', 100, '-q')
         assert result.exit_code == 0, result.stderr
         again = set(server.paths[mark:])
     if number == signal.SIGINT:

@@ -342,7 +342,7 @@ def _tiles_of(path):
 
 def test_tiles_are_copied_byte_for_byte_and_broken_ones_left_out(tmp_path):
     centre = tile_at()
-    tiles = tiles_around(centre, lambda i, j: (png if i else jpeg)(noise_tile(5 * i + j)))
+    tiles = tiles_around(centre, lambda i, j: (png if i else jpeg)(noise_tile(5 * i + j + 50)))
     source = write_mbtiles(tmp_path / 'a.mbtiles', tiles, {
         'attribution': 'Somebody', 'bounds': '8.4,49,8.41,49.01',
         'loc2': json.dumps({'licence': 'CC0-1.0', 'map_offset_m': [1, 2]})})
@@ -361,10 +361,10 @@ def test_tiles_are_copied_byte_for_byte_and_broken_ones_left_out(tmp_path):
 
 def test_merge_and_export_give_the_same_tiles_back(tmp_path):
     centre = tile_at()
-    west = {k: v for k, v in tiles_around(centre, lambda i, j: jpeg(noise_tile(9 * i + j))).items()
-            if k[1] <= centre[0]}
-    east = {k: v for k, v in tiles_around(centre, lambda i, j: jpeg(noise_tile(7 * i + j))).items()
-            if k[1] >= centre[0]}
+    west = tiles_around(centre, lambda i, j: jpeg(noise_tile(9 * i + j + 50)))
+    east = tiles_around(centre, lambda i, j: jpeg(noise_tile(7 * i + j + 50)))
+    west = {key: blob for key, blob in west.items() if key[1] <= centre[0]}
+    east = {key: blob for key, blob in east.items() if key[1] >= centre[0]}
     a = write_mbtiles(tmp_path / 'a.mbtiles', west, {'attribution': 'A'})
     b = write_mbtiles(tmp_path / 'b.mbtiles', east, {'attribution': 'B'})
     merged = tmp_path / 'm.mbtiles'
@@ -402,7 +402,7 @@ def test_a_full_disk_leaves_no_map_and_the_same_command_completes(tmp_path, monk
 
     def small(path):
         database = connect(path)
-        database.execute('PRAGMA max_page_count=60')
+        database.execute('PRAGMA max_page_count=30')
         return database
 
     monkeypatch.setattr(tilefile, '_connect', small)

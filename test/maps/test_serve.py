@@ -23,7 +23,7 @@ import pytest
 from typer.testing import CliRunner
 
 CENTRE = tile_at()
-TILES = tiles_around(CENTRE, lambda i, j: jpeg(noise_tile(5 * i + j)))
+TILES = tiles_around(CENTRE, lambda i, j: jpeg(noise_tile(5 * i + j + 50)))
 
 
 @pytest.fixture
