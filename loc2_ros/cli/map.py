@@ -78,14 +78,15 @@ def import_(
         metavar='SRC...', help='GeoTIFF, VRT, JPEG 2000, GeoPackage, pictures with world files, '
         '.zip, .mbtiles, .pmtiles, folders and patterns; the first wins where they overlap.')],
     out: Out,
-    zoom: Annotated[str, typer.Option(help='Finest level, or auto: as fine as the source.')] = 'auto',
+    zoom: Annotated[str, typer.Option(
+        help='Finest level, or auto: as fine as the source.')] = 'auto',
     format: Annotated[str, typer.Option(  # noqa: A002 (the option is called --format)
         help='jpeg (borders are WebP with alpha) or webp.')] = 'jpeg',
     quality: Annotated[int, typer.Option(min=1, max=100, help='Of JPEG and WebP.')] = 90,
     crs: Crs = None,
     scheme: Scheme = None,
     empty: Annotated[Optional[int], typer.Option(
-        min=0, max=255, help='Value of all bands where rasters have no imagery, such as 0.')] = None,
+        min=0, max=255, help='Value of all bands where rasters have no imagery: 0.')] = None,
     bbox: Bbox = None,
     track: Track = None,
     buffer: Buffer = 150.0,
@@ -237,7 +238,7 @@ def serve(
     map_path: Annotated[Path, typer.Argument(metavar='MAP', help='MBTiles or tile folder.')],
     port: Annotated[int, typer.Option(min=0, max=65535, help='0 takes a free one.')] = 8085,
     track: Annotated[Optional[Path], typer.Option(
-        metavar='FILE', help='Draw this track: a recording, CSV, GPX, GeoJSON, KITTI drive.')] = None,
+        metavar='FILE', help='Draw this track; see loc2 map verify.')] = None,
     run: Annotated[Optional[Path], typer.Option(
         metavar='DIR', help='Draw the fixes of this run, with their 95 % ellipses.')] = None,
     scheme: Scheme = None,

@@ -40,7 +40,8 @@ def download(
     jobs: Annotated[int, typer.Option(min=1, max=16, help='Requests at a time.')] = 2,
     retries: Annotated[int, typer.Option(min=0, max=20, help='Of each request.')] = 5,
     max_tiles: Annotated[int, typer.Option(min=1, help='Refuse to ask for more.')] = 20_000,
-    dry_run: Annotated[bool, typer.Option('--dry-run', help='Only tell what it would do.')] = False,
+    dry_run: Annotated[bool, typer.Option(
+        '--dry-run', help='Only tell what it would do.')] = False,
     accept_licence: Annotated[bool, typer.Option(
         '--accept-licence', help='Accept the licence of the preset.')] = False,
     retry_failed: Annotated[bool, typer.Option(

@@ -34,7 +34,8 @@ Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='Only errors.')]
 Bbox = Annotated[Optional[str], typer.Option(
     metavar='W,S,E,N', help='Only this box, degrees: west, south, east, north.')]
 Track = Annotated[Optional[Path], typer.Option(
-    metavar='FILE', help='Only along this track: a recording, a run, CSV, GPX, GeoJSON, or a KITTI drive.')]
+    metavar='FILE', help='Along this track: a recording, a run, CSV, GPX, GeoJSON, or a drive '
+    'of KITTI.')]
 Buffer = Annotated[float, typer.Option(min=1, max=10_000, help='Metres beside the track.')]
 Attribution = Annotated[str, typer.Option(help='Whose imagery it is, as its licence asks.')]
 Licence = Annotated[str, typer.Option(help='Such as CC-BY-4.0 or dl-de/by-2-0.')]

@@ -40,16 +40,15 @@ def to_patch(raw: Image) -> Patch:
 def encode_tile(rgb: Image, alpha: Image | None, quality: int,
                 all_webp: bool = False) -> bytes:
     """Return a JPEG, or a WebP with its alpha where not everything is opaque."""
-    opaque = alpha is None or bool(np.all(alpha == 255))
-    if opaque and all_webp:
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        done, data = cv2.imencode('.webp', bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
-    elif opaque:
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        done, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    else:
+    if alpha is not None and not bool(np.all(alpha == 255)):
         bgra = cv2.cvtColor(np.dstack([rgb, alpha]), cv2.COLOR_RGBA2BGRA)
         done, data = cv2.imencode('.webp', bgra, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    elif all_webp:
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode('.webp', bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    else:
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise BadTile('OpenCV could not encode a tile; its WebP or JPEG support is missing')
     return data.tobytes()

@@ -22,7 +22,7 @@ from loc2_ros.maps.template import Template
 from loc2_ros.maps.tilefile import TileFile
 from loc2_ros.maps.tiles import MAX_ZOOM
 from loc2_ros.maps.values import MapError, Partial, Refused
-from loc2_ros.maps.verify import PLACEHOLDER_COPIES, plainness, PLAIN_STDDEV
+from loc2_ros.maps.verify import PLACEHOLDER_COPIES, PLAIN_STDDEV, plainness
 
 # What a 256 px JPEG of a town takes, and a piece of a WMS
 _TILE_BYTES, _CELL_BYTES = 15_500, 900_000

@@ -29,18 +29,18 @@ _MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BLOCK = 1 << 16
 
-_EXPORT = 'if you hold a licence, export with the provider\'s tool and use loc2 map import'
+_EXPORT = "if you hold a licence, export with the provider's tool and use loc2 map import"
 # Host pattern -> why; as of 2026-11, from the providers' terms of use
 _FORBIDDEN: tuple[tuple[str, str], ...] = (
     (r'(.*\.)?(google(apis|usercontent|video)?|gstatic|ggpht)\.([a-z]{2,3}|com?\.[a-z]{2})',
-     'Google\'s terms forbid prefetching, storing and machine interpretation of its imagery'),
+     "Google's terms forbid prefetching, storing and machine interpretation of its imagery"),
     (r'(.*\.)?(virtualearth\.net|bing\.(com|net)|live\.com)',
      'the terms of Bing Maps forbid copies, archives and databases of its imagery'),
     (r'(.*\.)?(arcgisonline\.com|arcgis\.com|esri\.com)',
-     'Esri\'s terms allow World Imagery in a client\'s cache only and forbid derived data'),
+     "Esri's terms allow World Imagery in a client's cache only and forbid derived data"),
     (r'(.*\.)?mapbox\.(com|cn)',
-     'Mapbox\'s terms allow its imagery in a client\'s cache only and forbid derived data'),
-    (r'(.*\.)?nearmap\.com', 'Nearmap\'s imagery is for holders of a contract only'),
+     "Mapbox's terms allow its imagery in a client's cache only and forbid derived data"),
+    (r'(.*\.)?nearmap\.com', "Nearmap's imagery is for holders of a contract only"),
     (r'(.*\.)?(tile\.openstreetmap\.(org|de)|tile\.osm\.org)',
      'the tile servers of OpenStreetMap forbid bulk downloads'),
 )

@@ -41,7 +41,7 @@ class PmTiles:
                            'permissions') from error
         try:
             self._read_header()
-            self._places = dict(self._entries(*self._root, depth=0))
+            self._places = dict(self._entries(self._root[0], self._root[1], 0))
         except (struct.error, IndexError, zlib.error, ValueError, OSError) as error:
             self._file.close()
             raise MapError(f'{path} is damaged ({error}); fetch it again') from error

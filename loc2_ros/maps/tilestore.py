@@ -89,7 +89,6 @@ class TileStore(StoreBase):
             upsampled = gsd > ZOOM_SLACK * size_m / px
             return Crop(*warp(patch, matrix, px), placed, gsd, zoom, upsampled)
 
-
     def prefetch(self, frame: MapFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
         """Decode the tiles within a square of a radius in the background; newest call wins."""
         xy = np.asarray(xy_map_m, np.float64)

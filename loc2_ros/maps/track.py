@@ -26,8 +26,8 @@ def read_track(path: Path) -> Array:
     """
     Return the positions of a track, (N, 2) latitude and longitude in degrees, in order.
 
-    :param path: CSV with columns such as lat_deg and lon_deg, GPX, GeoJSON, or a drive of KITTI in its
-        raw layout.
+    :param path: CSV with columns such as lat_deg and lon_deg, GPX, GeoJSON, or a drive of KITTI
+        in its raw layout.
     :raises MapError: if there are no positions in it.
     """
     if not path.exists():
@@ -50,7 +50,7 @@ def read_track(path: Path) -> Array:
 
 def sound_positions(positions: Iterable[tuple[float, float]], name: str) -> Array:
     """Return the usable positions, (N, 2); :raises MapError: if there are none."""
-    lat_lon = np.array([p for p in positions], np.float64).reshape(-1, 2)
+    lat_lon = np.array(list(positions), np.float64).reshape(-1, 2)
     good = np.all(np.isfinite(lat_lon), axis=1) & (np.abs(lat_lon[:, 0]) <= 90.0) & (
         np.abs(lat_lon[:, 1]) <= 360.0) & np.any(lat_lon != 0.0, axis=1)
     if not good.any():

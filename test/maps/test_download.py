@@ -82,9 +82,8 @@ def test_every_tile_comes_once_and_byte_for_byte(tmp_path):
     assert len(server.paths) == len(set(server.paths)) == 12 == done.tiles
     assert (tally.stored, tally.holes, tally.failed) == (12, 0, 0)
     tiles = _tiles_of(tmp_path / 'm')
-    assert {path: blob for path, blob in ((f'/{z}/{x}/{(1 << z) - 1 - row}', b) for (z, x, row), b
-                                          in tiles.items())} == {
-        path: _picture(path) for path in server.paths}
+    came = {f'/{z}/{x}/{(1 << z) - 1 - row}': blob for (z, x, row), blob in tiles.items()}
+    assert came == {path: _picture(path) for path in server.paths}
     assert all(h['User-Agent'].startswith('loc2_ros/') for _, _, h in server.log)
     with open_store(tmp_path / 'm') as store:
         info = store.info
@@ -160,7 +159,7 @@ def test_what_fails_for_a_moment_is_tried_again(tmp_path, bad):
     (Reply(PICTURES[0][:-20]), 'truncated'), (Reply(b''), 'empty'),
     (Reply(png(np.zeros((100, 256, 3), np.uint8))), 'claims 256x100'),
     (Reply(b'', 400), 'HTTP 400')],
-    ids=['html', 'html as png', 'json', 'bomb', 'huge', 'png without end', 'empty', 'shape', '400'])
+    ids=['html', 'html as png', 'json', 'bomb', 'huge', 'cut off', 'empty', 'shape', '400'])
 def test_what_is_no_tile_is_never_stored_and_asked_for_again_by_the_next_run(tmp_path, bad, text):
     ill = [True]
 
@@ -275,9 +274,9 @@ def test_no_spelling_of_a_private_address_passes(address):
     'https://user:pw@mt1.google.com/{z}/{x}/{y}',
     'http://ecn.t{switch:0,1}.tiles.virtualearth.net/tiles/a{q}.jpeg?g=1',
     'https://T0.SSL.AK.TILES.VirtualEarth.NET/a{q}', 'https://tiles.bing.com/{q}',
-    'https://server.arcgisonline.com/ArcGIS/rest/services/World_Imagery/MapServer/tile/{z}/{y}/{x}',
+    'https://server.arcgisonline.com/ArcGIS/rest/services/World_Imagery/tile/{z}/{y}/{x}',
     'https://services.arcgisonline.com:8443/{z}/{y}/{x}', 'https://api.mapbox.com/v4/{z}/{x}/{y}',
-    'https://tile.openstreetmap.org/{z}/{x}/{y}.png', 'https://a.tile.openstreetmap.org/{z}/{x}/{y}',
+    'https://tile.openstreetmap.org/{z}/{x}/{y}', 'https://a.tile.openstreetmap.org/{z}/{x}/{y}',
     'https://{switch:example.org,mt1.google.com}/{z}/{x}/{y}'])
 def test_providers_that_forbid_it_are_refused_with_the_reason(tmp_path, monkeypatch, url):
     monkeypatch.setattr('socket.getaddrinfo', lambda *_: pytest.fail('a name was looked up'))
