@@ -47,7 +47,8 @@ class TileFolder:
             self.warnings.append('none of the tiles looked at is a sound JPEG, PNG or WebP image')
         self.tile_px = size or 256
         if scheme is None and 'scheme' not in self.metadata:
-            self.warnings.append('the folder does not say how it counts rows; read as XYZ')
+            self.warnings.append('the folder does not say how it counts rows; read as XYZ, '
+                                 f'.{self._extensions[0]} first')
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """Return the file of a tile or None."""

@@ -81,6 +81,11 @@ class MBTiles:
         self._lock = threading.Lock()
         self.warnings: list[str] = []
         _refuse_truncated(path)
+        log = path.with_name(path.name + '-wal')
+        if log.is_file() and log.stat().st_size > 0:
+            # immutable reads the file alone; asking SQLite to look into the log would write
+            self.warnings.append(f'the map is being written, or a writer was killed: what is in '
+                                 f'{log.name} is not seen; finish writing it and open it again')
         try:
             self.metadata: Mapping[str, str] = self._read_metadata()
             self.zooms = self._find_zooms()

@@ -45,9 +45,11 @@ class TileStore(StoreBase):
     :param source: where the files of tiles come from.
     :param info: what is known about the map.
     :param cache_bytes: bound of the decoded tiles kept; 0 decodes every time.
+    :param ahead: after each crop, prefetch where the next one will be if the motion goes on.
     """
 
-    def __init__(self, source: TileSource, info: StoreInfo, cache_bytes: int) -> None:
+    def __init__(self, source: TileSource, info: StoreInfo, cache_bytes: int,
+                 ahead: bool = False) -> None:
         super().__init__()
         self._source = source
         self._info = info
@@ -57,6 +59,8 @@ class TileStore(StoreBase):
         self._hits = self._misses = self._holes = self._broken = 0
         self._last_error = ''
         self._last_zoom: int | None = None
+        self._ahead = ahead
+        self._last_xy: Array = np.full(2, np.inf)
 
     def crop(self, frame: MapFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
              px: int) -> Crop:
@@ -87,7 +91,10 @@ class TileStore(StoreBase):
             matrix[:, 2] -= origin
             gsd = coarse_gsd_m(lat_deg, zoom, self._source.tile_px) * 2 ** times
             upsampled = gsd > ZOOM_SLACK * size_m / px
-            return Crop(*warp(patch, matrix, px), placed, gsd, zoom, upsampled)
+            cut = Crop(*warp(patch, matrix, px), placed, gsd, zoom, upsampled)
+        if self._ahead:
+            self._look_ahead(frame, xy, size_m)
+        return cut
 
     def prefetch(self, frame: MapFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
         """Decode the tiles within a square of a radius in the background; newest call wins."""
@@ -123,6 +130,13 @@ class TileStore(StoreBase):
         unique, counts = np.unique(tiles, axis=0, return_counts=True)
         there = [self._has(self._key(zoom, x, y)) for x, y in unique.tolist()]
         return float(counts[there].sum() / counts.sum())
+
+    def _look_ahead(self, frame: MapFrame, xy: Array, size_m: float) -> None:
+        """Prefetch around the next centre, as far beyond this one as this is beyond the last."""
+        step, self._last_xy = xy - self._last_xy, xy
+        # Standing still needs nothing new, and a jump says nothing of the next crop
+        if 0.0 < float(np.hypot(*step)) < size_m:
+            self.prefetch(frame, xy + step, size_m * math.sqrt(0.5))
 
     def _mosaic(self, zoom: int, need: Window, times: int) -> tuple[Patch | None, Array]:
         """
