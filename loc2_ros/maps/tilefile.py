@@ -150,7 +150,7 @@ class TileFile:
             self._database.commit()
             # Read-only media cannot hold the side files of a write-ahead log
             self._database.execute('PRAGMA journal_mode=DELETE')
-            self._database.execute('VACUUM')
+            self._tidy()
             self._database.close()
             _sync(self._part)
             os.replace(self._part, self.path)
@@ -160,6 +160,13 @@ class TileFile:
         finally:
             self._lock.release()
         return self.path
+
+    def _tidy(self) -> None:
+        """Give back the room that the work took, where there is room to do so."""
+        try:
+            self._database.execute('VACUUM')
+        except sqlite3.OperationalError:
+            pass            # it needs as much again; a map with slack is a map all the same
 
     def leave(self) -> None:
         """Stop here: keep the part for the next run of the same job, if it has a name."""
