@@ -15,6 +15,7 @@ from pathlib import Path
 import re
 from typing import Any, Callable, Iterable, Sequence
 
+import cv2
 from loc2_ros.maps.area import Area
 from loc2_ros.maps.decode import decode_tile, encode_tile
 from loc2_ros.maps.folder import TileFolder
@@ -33,6 +34,8 @@ import numpy as np
 UNKNOWN = 'unknown'
 _COMMIT_EVERY = 50
 _OPEN_FILES = 32
+# What compression makes of exact black, and the least of it that is no shadow
+_BLACK, _LEAST_BLACK_PX = 2, 256
 _DATE = re.compile(r'\d{4}(-\d\d(-\d\d)?)?')
 Bounds = tuple[float, float, float, float]
 # (done, of how many)
@@ -262,9 +265,10 @@ def copy_tiles(sources: Sequence[TileSource], out: Path, job: str, metadata: dic
         for number, source in enumerate(sources):
             if file.done(-1, number, 0):
                 continue
+            foreign = 'loc2' not in source.metadata
             for count, key in enumerate(source.keys()):
                 if wanted(*key):
-                    skipped += not _copy(file, source, key, tile_px, options.quality)
+                    skipped += not _copy(file, source, key, tile_px, options.quality, foreign)
                 if count % _COMMIT_EVERY == 0:
                     file.commit()
                     progress(count, 0)
@@ -288,13 +292,16 @@ def copy_tiles(sources: Sequence[TileSource], out: Path, job: str, metadata: dic
 
 
 def _copy(file: TileFile, source: TileSource, key: tuple[int, int, int], tile_px: int,
-          quality: int) -> bool:
+          quality: int, foreign: bool) -> bool:
     """Copy one tile; returns whether it could be read."""
     try:
         blob = source.read(*key)
         if blob is None:
             return True
-        check_tile(blob, tile_px)
+        if check_tile(blob, tile_px).format == 'jpeg' and foreign:
+            blob = without_black(blob, _open_sides(source, key), tile_px, quality)
+            if blob is None:
+                return True
         there = file.get(*key)
         if there is None:
             file.put(*key, blob)
@@ -303,6 +310,38 @@ def _copy(file: TileFile, source: TileSource, key: tuple[int, int, int], tile_px
     except BadTile:
         return False
     return True
+
+
+def _open_sides(source: TileSource, key: tuple[int, int, int]) -> list[Any]:
+    """Return slices of the sides of a tile beyond which the map has none."""
+    zoom, x, y = key
+    side = 1 << zoom
+    around = [((x - 1) % side, y, np.s_[:, 0]), ((x + 1) % side, y, np.s_[:, -1]),
+              (x, y - 1, np.s_[0]), (x, y + 1, np.s_[-1])]
+    return [edge for x1, y1, edge in around
+            if not (0 <= y1 < side and source.has(zoom, x1, y1))]
+
+
+def without_black(blob: bytes, open_sides: list[Any], tile_px: int,
+                  quality: int) -> bytes | None:
+    """
+    Return a JPEG tile with the black that comes in from open sides made transparent.
+
+    JPEG has no mask: where a picture ends, other tools leave black, which is no imagery. Tiles
+    without such black come back as they are, those of nothing else as None.
+    """
+    if not open_sides:
+        return blob
+    rgb = decode_tile(blob, tile_px).rgb
+    _, labels = cv2.connectedComponents((rgb.max(axis=-1) <= _BLACK).astype(np.uint8))
+    seeds = np.unique(np.concatenate([labels[edge] for edge in open_sides]))
+    region = np.isin(labels, seeds[seeds > 0])
+    if int(region.sum()) < _LEAST_BLACK_PX:
+        return blob
+    # Compression smears the edge over a block
+    wide = cv2.dilate(region.astype(np.uint8), np.ones((17, 17), np.uint8)) > 0
+    return None if wide.all() else encode_tile(rgb, np.where(wide, 0, 255).astype(np.uint8),
+                                               quality)
 
 
 def laid_over(upper: bytes, lower: bytes, tile_px: int, quality: int) -> bytes:

@@ -88,7 +88,15 @@ def _of(path: Path) -> Iterator[Source]:
         for member in members(path):
             yield Source(f'/vsizip/{path.resolve()}/{member}', path, False)
     else:
-        yield Source(str(path), path, suffix in TILES)
+        yield Source(str(path), path, suffix in TILES or _is_other_database(path))
+
+
+def _is_other_database(path: Path) -> bool:
+    """Return whether a file is SQLite and no GeoPackage: MBTiles need not be called so."""
+    if path.suffix.lower() == '.gpkg':
+        return False
+    with path.open('rb') as file:
+        return file.read(16) == b'SQLite format 3\0'
 
 
 def _is_tile_folder(path: Path) -> bool:

@@ -19,6 +19,7 @@ from loc2_ros.cli.map import app
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps import tilefile
 from loc2_ros.maps.importer import import_map, ImportOptions, Origin
+from loc2_ros.maps.mercator import merc_lat_lon
 from loc2_ros.maps.sources import find_sources
 from loc2_ros.maps.store import open_store
 from loc2_ros.maps.tilefile import TileFile
@@ -357,6 +358,30 @@ def test_tiles_are_copied_byte_for_byte_and_broken_ones_left_out(tmp_path):
     tiles[(19, *centre)] = b'<html>'
     done = _import(tmp_path / 'm3', write_mbtiles(tmp_path / 'b.mbtiles', tiles))
     assert (done.skipped, done.tiles) == (1, len(tiles) - 1)
+
+
+def test_black_wedges_at_the_rim_of_foreign_jpegs_are_no_imagery(tmp_path):
+    centre = tile_at()
+    rows, columns = np.mgrid[:256, :256]
+    wedge, dark = noise_tile(1) // 2 + 60, noise_tile(2) // 2 + 60
+    wedge[columns > 100 + rows // 4] = 0        # reaches the eastern side, where the map ends
+    dark[100:140, 100:140] = 0                  # a shadow in the middle is imagery
+    tiles = {(19, centre[0] - 1, centre[1]): jpeg(dark), (19, *centre): jpeg(wedge),
+             (19, centre[0], centre[1] + 1): jpeg(np.zeros((256, 256, 3), np.uint8))}
+    source = write_mbtiles(tmp_path / 'a', tiles, {'format': 'jpg'})
+    done = _import(tmp_path / 'm', source)
+    assert done.tiles == 2                      # that of nothing but black is gone
+    frame = LocalFrame(*(float(v) for v in merc_lat_lon(np.array(centre) + (0.0, 0.5), 19, 1)))
+    with open_store(tmp_path / 'm') as store, open_store(source) as before:
+        fraction = [s.crop(frame, (0.0, 0.0), 0.0, 48.0, 240).valid_fraction
+                    for s in (store, before)]
+    # 24 m east of the middle there are 19 to 32 m of imagery, less the smeared edge
+    assert fraction[1] == 1.0 and 0.8 < fraction[0] < 1.0
+    kept = {key[1]: blob for key, blob in _tiles_of(tmp_path / 'm').items()}
+    assert kept[centre[0] - 1] == tiles[(19, centre[0] - 1, centre[1])]
+    alpha = cv2.imdecode(np.frombuffer(kept[centre[0]], np.uint8), cv2.IMREAD_UNCHANGED)[..., 3]
+    black = columns > 100 + rows // 4
+    assert not alpha[black].any() and (alpha[~black] == 255).mean() > 0.8
 
 
 def test_merge_and_export_give_the_same_tiles_back(tmp_path):
