@@ -81,17 +81,16 @@ def bench(folder: Path, crops: int = 60, side_px: int = 4096, large: int = LARGE
     done = import_map(find_sources([str(photo)]), folder / 'map.mbtiles', Origin(),
                       ImportOptions())
     rate = done.tiles / (time.process_time() - start)
+    say(f'making maps of {SMALL} and {large} tiles')
+    small = make_large(folder / 'small.mbtiles', SMALL)
+    many = make_large(folder / 'large.mbtiles', large)
     say('cutting crops')
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)        # a thread's own time does not contain that of its helpers
     try:
-        times = _crops(folder / 'map.mbtiles', photo, crops)
+        times = {**_crops(folder / 'map.mbtiles', photo, crops), **_compare(small, many, crops)}
     finally:
         cv2.setNumThreads(threads)
-    say(f'making maps of {SMALL} and {large} tiles')
-    small = make_large(folder / 'small.mbtiles', SMALL)
-    many = make_large(folder / 'large.mbtiles', large)
-    times.update(_compare(small, many, crops))
     return Result(times, rate, times['GDAL warp, warm, rotated'].p50_ms
                   / times['warm, rotated'].p50_ms,
                   times['million tiles'].p50_ms / times['thousand tiles'].p50_ms)
@@ -133,32 +132,35 @@ def _drive(store: MapStore, frame: LocalFrame, radius: float, count: int) -> Tim
 
 
 def _time(work: Callable[[int], object], count: int) -> Times:
-    mine, wall = [], []
-    for k in range(count):
-        cpu, clock = time.thread_time(), time.perf_counter()
-        work(k)
-        mine.append(time.thread_time() - cpu)
-        wall.append(time.perf_counter() - clock)
-    own = np.array(mine) * 1e3
+    return _summary([_once(work, k) for k in range(count)])
+
+
+def _once(work: Callable[[int], object], k: int) -> tuple[float, float]:
+    """Return the seconds of one call: the thread's own, and of the wall."""
+    own, wall = time.thread_time(), time.perf_counter()
+    work(k)
+    return time.thread_time() - own, time.perf_counter() - wall
+
+
+def _summary(took: list[tuple[float, float]]) -> Times:
+    own, wall = 1e3 * np.array(took).T
     return Times(float(np.percentile(own, 50)), float(np.percentile(own, 99)),
-                 float(np.median(wall) * 1e3))
+                 float(np.median(wall)))
 
 
 def _compare(small: Path, large: Path, count: int) -> dict[str, Times]:
     """Time both in turns, so that what disturbs the machine disturbs both."""
-    times: dict[str, list[float]] = {'thousand tiles': [], 'million tiles': []}
+    times: dict[str, list[tuple[float, float]]] = {'thousand tiles': [], 'million tiles': []}
     with open_store(small, cache_mb=0) as a, open_store(large, cache_mb=0) as b:
         frames = [_middle(store) for store in (a, b)]
         rng = np.random.default_rng(1)
         for k in range(count + 3):
             at, yaw = rng.uniform(-150, 150, 2), rng.uniform(-3, 3)
             for name, store, frame in zip(times, (a, b), frames):
-                start = time.thread_time()
-                store.crop(frame, at, yaw, SIZE_M, PX)
+                took = _once(lambda _: store.crop(frame, at, yaw, SIZE_M, PX), k)
                 if k >= 3:          # the first ones wait for the disk
-                    times[name].append(1e3 * (time.thread_time() - start))
-    return {name: Times(float(np.percentile(t, 50)), float(np.percentile(t, 99)),
-                        float(np.median(t))) for name, t in times.items()}
+                    times[name].append(took)
+    return {name: _summary(took) for name, took in times.items()}
 
 
 def _middle(store: MapStore) -> LocalFrame:
