@@ -23,6 +23,7 @@ OK, HOLE, FAILED = 'ok', 'hole', 'failed'
 LONGEST_WAIT_S = 600.0
 _LONGEST_BACKOFF_S = 60.0
 _COMMIT_EVERY = 50
+_PATIENCE_S = 1.0
 _JUDGED_AFTER, _BEARABLE = 200, 0.05
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _NOTHING_THERE = (204, 404, 410)
@@ -126,7 +127,9 @@ class Fetcher:
             return self._collect(file, len(wanted), done, put, progress)
         finally:
             self._stop.set()
-            while any(worker.is_alive() for worker in workers):
+            # Whoever hangs on a silent server is not waited for; only this thread writes
+            until = time.monotonic() + _PATIENCE_S
+            while any(w.is_alive() for w in workers) and time.monotonic() < until:
                 _drain(done)
                 for worker in workers:
                     worker.join(0.05)
