@@ -22,7 +22,7 @@ from typing import Any, Callable, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from loc2_ros import __version__
-from loc2_ros.maps.values import MapError, Refused
+from loc2_ros.maps.values import Refused
 
 TIMEOUT_S = 30.0
 _MAX_REDIRECTS = 3
@@ -176,7 +176,7 @@ class Client:
     def _send(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         parts = urlsplit(url)
         target = (parts.path or '/') + (f'?{parts.query}' if parts.query else '')
-        headers = {'User-Agent': f'loc2_ros/{__version__} (+https://github.com/loc2-ros)',
+        headers = {'User-Agent': f'loc2_ros/{__version__}',
                    'Accept-Encoding': 'identity', **headers}
         while True:
             connection, fresh = self._connection(url)
@@ -286,9 +286,3 @@ def retry_after_s(text: str | None, now: Callable[[], float] = time.time) -> flo
 def host_of(url: str) -> str:
     """Return the host of an address, for messages."""
     return urlsplit(url).hostname or url
-
-
-def require_local(path: Path) -> None:
-    """Raise MapError unless the folder of a file is there."""
-    if not path.absolute().parent.is_dir():
-        raise MapError(f'{path.parent} is no folder; make it first')
