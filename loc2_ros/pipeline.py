@@ -245,7 +245,7 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
                          'image, lidar or flat')
     # Last of what may fail, so that nothing is left open
     store = open_store(settings.map_path, cache_mb=settings.cache_mb,
-                       map_offset_m=_pair(settings.map_offset_m))
+                       map_offset_m=_pair(settings.map_offset_m), ahead=True)
     network = Network(replace(model, contract=contract))
     network.warm_up()
     quality = Quality.of(contract, settings.covariance_floor, settings.covariance_scale)

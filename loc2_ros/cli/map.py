@@ -1,26 +1,26 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""``loc2 map``: what an aerial map holds, and a look at a piece of it."""
+"""``loc2 map``: make, fetch, look into, check, cut, join and hand on aerial maps."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import date as Day  # noqa: N812 (an option is called date)
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Optional
 
+from loc2_ros.cli import map_fetch
+from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Crs, Date, FAILED,
+                                      Json, Licence, MapPath, Offset, origin_of, Out, outcome,
+                                      positions, Quiet, Scheme, tell, Track, warn)
 from loc2_ros.maps.values import MapError, StoreInfo
 import typer
 
-app = typer.Typer(no_args_is_help=True, help='Look into aerial maps.')
-
-# A map that cannot be read; 1 is kept for checks that fail
-UNREADABLE = 5
-
-MapPath = Annotated[str, typer.Argument(metavar='MAP', help='MBTiles, tile folder or GeoTIFF.')]
-Scheme = Annotated[str | None, typer.Option(help='Row order of a tile folder: xyz or tms.')]
-Crs = Annotated[str | None, typer.Option(help='System of a GeoTIFF that does not name its own.')]
+app = typer.Typer(no_args_is_help=True, help='Make, check and look into aerial maps.')
+app.command()(map_fetch.download)
+app.command()(map_fetch.kitti)
 
 
 @app.command()
@@ -28,16 +28,17 @@ def info(
     map_path: MapPath,
     scheme: Scheme = None,
     crs: Crs = None,
-    as_json: Annotated[bool, typer.Option('--json', help='Print JSON for machines.')] = False,
+    as_json: Json = False,
 ) -> None:
     """Print bounds, levels, date, licence and warnings of a map."""
     from loc2_ros.maps.store import open_store
-    try:
+    from loc2_ros.maps.verify import age_years
+
+    with outcome():
         with open_store(map_path, scheme=scheme, crs=crs) as store:
             facts = store.info
-    except MapError as error:
-        _fail(error)
-    typer.echo(json.dumps(asdict(facts), indent=2) if as_json else '\n'.join(_lines(facts)))
+        age = age_years(facts, Day.today())
+        tell({**asdict(facts), 'age_years': age}, _lines(facts, age), as_json, False)
 
 
 @app.command()
@@ -56,40 +57,293 @@ def crop(
     """Cut a square out of a map: PNG, transparent where there is no imagery, and JSON."""
     from loc2_ros.maps.decode import encode_png
     from loc2_ros.maps.store import open_store
-    try:
+
+    with outcome():
         with open_store(map_path, scheme=scheme, crs=crs) as store:
             cut = store.crop_latlon(lat, lon, math.radians(yaw), size, px)
             facts = store.info
-    except MapError as error:
-        _fail(error)
-    try:
         out.write_bytes(encode_png(cut.image, cut.valid))
         out.with_suffix('.json').write_text(json.dumps({
             'lat_deg': lat, 'lon_deg': lon, 'yaw_true_deg': yaw, 'size_m': size, 'px': px,
             'valid_fraction': cut.valid_fraction, 'source_gsd_m': cut.source_gsd_m,
             'zoom': cut.zoom, 'upsampled': cut.upsampled, 'enu_T_px': cut.map_T_px.tolist(),
             'attribution': facts.attribution, 'map': facts.path}, indent=2) + '\n')
-    except OSError as error:
-        _fail(error)
     typer.echo(f'{out}: {cut.valid_fraction:.0%} imagery, {cut.source_gsd_m:.3f} m per pixel'
                + (f', {facts.attribution}' if facts.attribution else ''))
 
 
-def _lines(facts: StoreInfo) -> list[str]:
+@app.command('import')
+def import_(
+    sources: Annotated[list[str], typer.Argument(
+        metavar='SRC...', help='GeoTIFF, VRT, JPEG 2000, GeoPackage, pictures with world files, '
+        '.zip, .mbtiles, .pmtiles, folders and patterns; the first wins where they overlap.')],
+    out: Out,
+    zoom: Annotated[str, typer.Option(
+        help='Finest level, or auto: as fine as the source.')] = 'auto',
+    format: Annotated[str, typer.Option(  # noqa: A002 (the option is called --format)
+        help='jpeg (borders are WebP with alpha) or webp.')] = 'jpeg',
+    quality: Annotated[int, typer.Option(min=1, max=100, help='Of JPEG and WebP.')] = 90,
+    crs: Crs = None,
+    scheme: Scheme = None,
+    empty: Annotated[Optional[int], typer.Option(
+        min=0, max=255, help='Value of all bands where rasters have no imagery: 0.')] = None,
+    bbox: Bbox = None,
+    track: Track = None,
+    buffer: Buffer = 150.0,
+    date: Date = '',
+    attribution: Attribution = '',
+    licence: Licence = '',
+    offset: Offset = None,
+    append: Annotated[bool, typer.Option(help='Add to the map that is there.')] = False,
+    overwrite: Annotated[bool, typer.Option(help='Later sources win where they overlap.')] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Make a map of files: rasters in any coordinate system are warped, tiles are copied.
+
+    An interrupted import is gone on with by the same command; the map appears when it is whole.
+    """
+    from loc2_ros.maps.importer import import_map, ImportOptions
+    from loc2_ros.maps.sources import find_sources
+
+    with outcome():
+        if format not in ('jpeg', 'webp') or not (zoom == 'auto' or zoom.isdigit()):
+            raise ValueError('write --format jpeg or webp, and --zoom auto or a level')
+        origin = origin_of(attribution, licence, date, offset)
+        options = ImportOptions(
+            zoom=None if zoom == 'auto' else int(zoom), webp=format == 'webp', quality=quality,
+            crs=crs, scheme=scheme, empty=empty, area=area_of(bbox, track, buffer),
+            later_wins=overwrite, append=append)
+        bar = Bar('importing', quiet or as_json)
+        done = import_map(find_sources(sources), out, origin, options, bar)
+        bar.end()
+        finish(out, done.skipped, done.warnings, as_json, quiet)
+
+
+@app.command()
+def verify(
+    map_path: MapPath,
+    track: Track = None,
+    buffer: Annotated[float, typer.Option(
+        min=2.5, max=250, help='Half the side of the crops along the track, m.')] = 60.0,
+    min_coverage: Annotated[float, typer.Option(
+        min=0, max=1, help='Share of the track that must be covered.')] = 0.98,
+    min_valid_fraction: Annotated[float, typer.Option(
+        min=0, max=1, help='Share of a crop that the node asks for.')] = 0.8,
+    gsd: Annotated[float, typer.Option(
+        min=0.01, max=5, help='Metres per pixel that the model wants.')] = 0.2,
+    deep: Annotated[bool, typer.Option(help='Decode every tile and compare checksums.')] = False,
+    gaps: Annotated[Optional[Path], typer.Option(
+        help='Write gaps along the track as GeoJSON.')] = None,
+    picture: Annotated[Optional[Path], typer.Option(
+        help='Draw the track over the map: PNG.')] = None,
+    scheme: Scheme = None,
+    crs: Crs = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Tell whether a drive will work on a map; ends with 1 if it will not.
+
+    Looks for damage, blank, doubled and placeholder tiles, resolution and age, and how much of
+    each crop along the track is imagery.
+    """
+    from loc2_ros.maps import verify as checks
+    from loc2_ros.maps.store import open_store
+
+    with outcome():
+        result: dict[str, Any] = {'map': map_path}
+        with open_store(map_path, scheme=scheme, crs=crs) as store:
+            advice = checks.advice(store.info, gsd, Day.today())
+            damage, facts = _look(store.info, map_path, scheme, deep)
+            result.update({'damage': damage, 'tiles': facts, 'warnings': advice})
+            lines = _tile_lines(damage, facts)
+            passed = not damage and not (facts and (facts['corrupt'] or facts['changed']))
+            if track is not None:
+                coverage = checks.along(store, positions(track), buffer, min_valid_fraction)
+                found = coverage.gaps()
+                passed &= coverage.fraction >= min_coverage
+                result.update({'coverage': coverage.fraction, 'length_m': len(coverage.valid),
+                               'gaps': found})
+                lines += [f'track         {coverage.fraction:.1%} of {len(coverage.valid)} m '
+                          f'covered, {min_coverage:.0%} wanted',
+                          *(f'gap           {g["from_m"]:.0f} to {g["to_m"]:.0f} m along the '
+                            f'track, down to {g["least_valid"]:.0%} imagery' for g in found)]
+                if gaps is not None:
+                    gaps.write_text(json.dumps(coverage.geojson()) + '\n')
+                if picture is not None:
+                    _write_png(picture, checks.picture(store, coverage, store.info.attribution))
+        result['passed'] = bool(passed)
+        warn(advice, quiet or as_json)
+        tell(result, [*lines, 'passed' if passed else 'failed'], as_json, quiet)
+    if not passed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def merge(
+    maps: Annotated[list[Path], typer.Argument(
+        metavar='MAP...', help='MBTiles files or folders; the first lies on top.')],
+    out: Out,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put maps together; tiles are copied byte for byte where only one map has them."""
+    from loc2_ros.maps.importer import merge_maps
+
+    with outcome():
+        for path in maps:
+            if not path.exists():
+                raise MapError(f'{path} does not exist; give maps to put together')
+        done = merge_maps(maps, out)
+        finish(out, done.skipped, (), as_json, quiet)
+
+
+@app.command()
+def export(
+    map_path: Annotated[Path, typer.Argument(metavar='MAP', help='MBTiles or tile folder.')],
+    xyz: Annotated[Optional[Path], typer.Option(help='Write a folder {z}/{x}/{y}.ext.')] = None,
+    geotiff: Annotated[Optional[Path], typer.Option(help='Write one GeoTIFF, EPSG:3857.')] = None,
+    bbox: Bbox = None,
+    scheme: Scheme = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a map as a folder of tiles for viewers, or as a GeoTIFF for GIS."""
+    from loc2_ros.maps.export import export_geotiff, export_xyz
+    from loc2_ros.maps.importer import open_tiles
+    from loc2_ros.maps.store import open_store
+
+    with outcome():
+        if (xyz is None) == (geotiff is None):
+            raise ValueError('give either --xyz or --geotiff')
+        area = area_of(bbox, None, 1.0)
+        with open_store(map_path, scheme=scheme) as store:
+            facts = store.info
+        if not facts.zooms:
+            raise MapError(f'{map_path} is a raster already; loc2 map import makes tiles of it')
+        source = open_tiles(map_path, scheme)
+        try:
+            count = (export_xyz(source, facts, xyz, area) if xyz is not None else
+                     export_geotiff(source, facts, geotiff, area) if geotiff is not None else 0)
+        finally:
+            source.close()
+        tell({'tiles': count, 'out': str(xyz or geotiff)},
+             [f'wrote {count} tiles to {xyz or geotiff}'], as_json, quiet)
+
+
+@app.command()
+def serve(
+    map_path: Annotated[Path, typer.Argument(metavar='MAP', help='MBTiles or tile folder.')],
+    port: Annotated[int, typer.Option(min=0, max=65535, help='0 takes a free one.')] = 8085,
+    track: Annotated[Optional[Path], typer.Option(
+        metavar='FILE', help='Draw this track; see loc2 map verify.')] = None,
+    run: Annotated[Optional[Path], typer.Option(
+        metavar='DIR', help='Draw the fixes of this run, with their 95 % ellipses.')] = None,
+    scheme: Scheme = None,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Show a map to this machine: a page, and tiles for RViz, Mapviz and Foxglove.
+
+    Ends on Ctrl-C. Only programs on this machine can ask.
+    """
+    from loc2_ros.cli.map_options import run_of
+    from loc2_ros.maps.importer import open_tiles
+    from loc2_ros.maps.serve import MapServer, overlay_of
+    from loc2_ros.maps.store import open_store
+
+    with outcome():
+        with open_store(map_path, scheme=scheme) as store:
+            facts = store.info
+        if not facts.zooms:
+            raise MapError(f'{map_path} is a raster; loc2 map import makes tiles of it')
+        fixes, truth = run_of(run) if run is not None else ([], [])
+        overlay = overlay_of(positions(track) if track is not None else None, fixes, truth)
+        source = open_tiles(map_path, scheme)
+        try:
+            with MapServer(source, facts, overlay, port) as server:
+                tell({}, [f'{server.url}/ shows the map, {server.url}/{{z}}/{{x}}/{{y}} are its '
+                          'tiles; Ctrl-C ends'], False, quiet)
+                server.serve_forever(0.2)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            source.close()
+
+
+def finish(out: Path, skipped: int, warnings: tuple[str, ...], as_json: bool,
+           quiet: bool) -> None:
+    """Tell what was made, and leave a small picture of it that names its source."""
+    from loc2_ros.maps.preview import write_preview
+    from loc2_ros.maps.store import open_store
+
+    with open_store(out) as store:
+        facts = store.info
+        preview = write_preview(store, out)
+    warn([*warnings, *facts.warnings], quiet or as_json)
+    if facts.licence in (None, 'unknown'):
+        warn(['the licence of the imagery is unknown and recorded so; --licence tells it'],
+             quiet or as_json)
+    if not facts.attribution:
+        warn(['the attribution of the imagery is unknown; --attribution tells it'],
+             quiet or as_json)
+    if skipped:
+        warn([f'{skipped} tiles could not be read and were left out'], quiet or as_json)
+    tell({**asdict(facts), 'skipped': skipped, 'preview': str(preview)},
+         [f'wrote {out}: {facts.tile_count} tiles, levels {" ".join(map(str, facts.zooms))}, '
+          f'{facts.gsd_m or 0:.3f} m per pixel, {out.stat().st_size / 1e6:.1f} MB'],
+         as_json, quiet)
+
+
+def _look(facts: StoreInfo, map_path: str, scheme: str | None,
+          deep: bool) -> tuple[list[str], dict[str, Any] | None]:
+    """Return what is damaged, and what the tiles are like; rasters have none."""
+    from loc2_ros.maps.importer import open_tiles
+    from loc2_ros.maps.tiles import MBTiles
+    from loc2_ros.maps.verify import look_at_tiles
+
+    if not facts.zooms:
+        return [], None
+    source = open_tiles(Path(map_path), scheme)
+    try:
+        damage = source.whole_check() if isinstance(source, MBTiles) else []
+        try:
+            return damage, asdict(look_at_tiles(source, deep))
+        except MapError as error:
+            return [*damage, str(error)], None
+    finally:
+        source.close()
+
+
+def _tile_lines(damage: list[str], facts: dict[str, Any] | None) -> list[str]:
+    lines = [f'damage        {text}' for text in damage]
+    if facts is None:
+        return lines
+    examples = facts.pop('examples')
+    counts = ', '.join(f'{n} {name}' for name, n in facts.items() if name != 'tiles')
+    facts['examples'] = examples
+    return [*lines, f'tiles         {facts["tiles"]}: {counts}',
+            *(f'              {text}' for text in examples)]
+
+
+def _write_png(path: Path, bgr: Any) -> None:
+    from loc2_ros.maps.preview import png_of
+    path.write_bytes(png_of(bgr))
+
+
+def _lines(facts: StoreInfo, age: float | None) -> list[str]:
     """Return the facts as a table."""
     bounds = facts.bounds and '{:.6f} {:.6f} {:.6f} {:.6f}'.format(*facts.bounds)
+    flown = facts.date and facts.date + ('' if age is None else f', {age:.1f} years ago')
     rows = {
         'map': facts.path, 'format': f'{facts.format}, {facts.crs}', 'name': facts.name,
         'west south east north': bounds,
         'levels': ' '.join(map(str, facts.zooms)) or 'none, a raster',
         'metres per pixel': facts.gsd_m and f'{facts.gsd_m:.3f}', 'tiles': facts.tile_count,
-        'date': facts.date, 'licence': facts.licence, 'attribution': facts.attribution or None,
+        'date': flown, 'licence': facts.licence, 'attribution': facts.attribution or None,
         'offset east, north': '{:.2f}, {:.2f} m'.format(*facts.offset_m),
         'digest': facts.digest}
     table = [f'{name:22s} {"unknown" if value is None else value}' for name, value in rows.items()]
     return table + [f'warning: {text}' for text in facts.warnings]
-
-
-def _fail(error: Exception) -> None:
-    typer.echo(f'loc2 map: {error}', err=True)
-    raise typer.Exit(UNREADABLE) from error

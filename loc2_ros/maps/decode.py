@@ -23,10 +23,10 @@ def decode_tile(blob: object, tile_px: int) -> Patch:
         raise BadTile(f'the {header.format} tile does not decode')
     if raw.dtype == np.uint16:
         raw = np.asarray(raw, np.uint16) >> 8
-    return _to_patch(np.asarray(raw, np.uint8))
+    return to_patch(np.asarray(raw, np.uint8))
 
 
-def _to_patch(raw: Image) -> Patch:
+def to_patch(raw: Image) -> Patch:
     """Return RGB and mask of grey, BGR or BGRA pixels."""
     if raw.ndim == 2:
         return Patch(np.asarray(cv2.cvtColor(raw, cv2.COLOR_GRAY2RGB), np.uint8), None)
@@ -37,14 +37,18 @@ def _to_patch(raw: Image) -> Patch:
     return Patch(rgb, None if opaque.all() else opaque)
 
 
-def encode_tile(rgb: Image, alpha: Image | None, quality: int) -> bytes:
+def encode_tile(rgb: Image, alpha: Image | None, quality: int,
+                all_webp: bool = False) -> bytes:
     """Return a JPEG, or a WebP with its alpha where not everything is opaque."""
-    if alpha is None or bool(np.all(alpha == 255)):
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        done, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    else:
+    if alpha is not None and not bool(np.all(alpha == 255)):
         bgra = cv2.cvtColor(np.dstack([rgb, alpha]), cv2.COLOR_RGBA2BGRA)
         done, data = cv2.imencode('.webp', bgra, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    elif all_webp:
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode('.webp', bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    else:
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise BadTile('OpenCV could not encode a tile; its WebP or JPEG support is missing')
     return data.tobytes()

@@ -47,7 +47,8 @@ class TileFolder:
             self.warnings.append('none of the tiles looked at is a sound JPEG, PNG or WebP image')
         self.tile_px = size or 256
         if scheme is None and 'scheme' not in self.metadata:
-            self.warnings.append('the folder does not say how it counts rows; read as XYZ')
+            self.warnings.append('the folder does not say how it counts rows; read as XYZ, '
+                                 f'.{self._extensions[0]} first')
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """Return the file of a tile or None."""
@@ -66,6 +67,18 @@ class TileFolder:
     def has(self, zoom: int, x: int, y: int) -> bool:
         """Return whether the store has the tile."""
         return self._find(zoom, x, y) is not None
+
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """List all tiles."""
+        for zoom in self.zooms:
+            for column in sorted((self._root / str(zoom)).iterdir()):
+                if not (column.name.isdigit() and column.is_dir()):
+                    continue
+                rows = {int(f.stem) for f in column.iterdir()
+                        if f.suffix[1:] in EXTENSIONS and f.stem.isdigit()}
+                for row in sorted(rows):
+                    y = (1 << zoom) - 1 - row if self.format == 'tms' else row
+                    yield zoom, int(column.name), y
 
     def digest(self) -> str:
         """Return a hash of the metadata and of the folders' times."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, Sequence
 
-from loc2_ros.core.frames import LocalFrame, radii_m
+from loc2_ros.core.frames import radii_m
+from loc2_ros.maps.values import MapFrame
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -62,7 +63,7 @@ def choose_zoom(zooms: Sequence[int], lat_deg: float, target_gsd_m: float,
     return max(zooms)
 
 
-def world_projection(frame: LocalFrame, zoom: int,
+def world_projection(frame: MapFrame, zoom: int,
                      tile_px: int = TILE_PX) -> Callable[[Array], Array]:
     """Return the projection of (N, 2) map metres to world pixels, unbroken around the first."""
     world = float(tile_px << zoom)

@@ -1,35 +1,60 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Tiles of all levels from one picture, each level halved from the one above it."""
+"""Tiles of all levels from imagery, each level halved from the one above it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-import sqlite3
-from typing import Mapping, NamedTuple
-import zlib
+from typing import Callable, Iterator, NamedTuple, Protocol
 
 import cv2
 from loc2_ros.maps.decode import encode_tile
 from loc2_ros.maps.mercator import merc_lat_lon, merc_px, TILE_PX
+from loc2_ros.maps.tilefile import TileFile
 from loc2_ros.maps.values import MapError
 from loc2_ros.maps.warp import Array, Image, Project, source_T_px
 import numpy as np
 
 # Cubic interpolation reads two pixels to each side
-_MARGIN_PX = 4
+MARGIN_PX = 4
+# (zoom, x, y) -> whether a tile is wanted at all
+Wanted = Callable[[int, int, int], bool]
+# (tile that is there, new one) -> what to keep
+Merge = Callable[[bytes, bytes], bytes]
 
 
 class Tile(NamedTuple):
-    """A tile being made: colours and 0..255 of how much of a pixel the picture covers."""
+    """A tile being made: colours and 0..255 of how much of a pixel the imagery covers."""
 
     rgb: Image
     alpha: Image
 
 
+class Imagery(Protocol):
+    """
+    Pictures with a place, to be cut into tiles.
+
+    :ivar gsd_m: ground size of its pixels.
+    :ivar outline: (N, 2) latitude and longitude, degrees, of points along its edge.
+    """
+
+    @property
+    def gsd_m(self) -> float:
+        """Return the ground size of the finest pixels."""
+
+    @property
+    def outline(self) -> Array:
+        """Return points along the edge."""
+
+    def touches(self, zoom: int, x: int, y: int) -> bool:
+        """Return whether a tile may hold something."""
+
+    def cut(self, zoom: int, x: int, y: int) -> Tile | None:
+        """Return a tile, None where there is nothing."""
+
+
 class Picture(NamedTuple):
     """
-    A picture and where it lies.
+    A picture in memory and where it lies; is ``Imagery``.
 
     :param alpha: (H, W) uint8, 255 where there is imagery.
     :param to_px: (N, 2) latitude and longitude, degrees -> picture pixels from its edges.
@@ -42,107 +67,130 @@ class Picture(NamedTuple):
     to_px: Project
     outline: Array
 
+    def touches(self, zoom: int, x: int, y: int) -> bool:
+        """Return whether a tile's box in the picture overlaps the picture."""
+        n = TILE_PX
+        matrix = source_T_tile(self.to_px, zoom, x, y)
+        corners = matrix @ np.array([[-1, n, -1, n], [-1, -1, n, n], [1, 1, 1, 1]])
+        low, high = corners.min(axis=1), corners.max(axis=1)
+        # Coarse tiles are so large that the matrix bends; their box gets generous
+        slack = 0.05 * (high - low)
+        height, width = self.alpha.shape
+        return bool(np.all(high + slack > 0) and np.all(low - slack < (width, height)))
+
+    def cut(self, zoom: int, x: int, y: int) -> Tile | None:
+        """Return a tile, None where there is nothing."""
+        height, width = self.alpha.shape
+        return cut_tile(self.rgb, self.alpha, (0, 0), (width, height),
+                        source_T_tile(self.to_px, zoom, x, y))
+
 
 class Pyramid:
-    """Builds tiles from the finest level down, one branch at a time to bound the memory."""
+    """
+    Builds tiles branch by branch, which bounds the memory and is what a later run skips.
 
-    def __init__(self, path: Path, picture: Picture, detail: int, top: int,
-                 quality: int) -> None:
-        self._picture, self._detail, self._quality = picture, detail, quality
+    :param detail: the level to cut at; from ``top`` on down they are stored.
+    :param wanted: which tiles at all.
+    :param merge: what to do where the file has a tile already; the new one wins without it.
+    """
+
+    def __init__(self, file: TileFile, imagery: Imagery, detail: int, top: int, quality: int,
+                 all_webp: bool = False, wanted: Wanted = lambda zoom, x, y: True,
+                 merge: Merge | None = None) -> None:
+        self._file, self._imagery, self._detail = file, imagery, detail
+        self._quality, self._all_webp, self._wanted = quality, all_webp, wanted
+        self._merge = merge
         self.top = top
-        self.counts: dict[int, int] = {}
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.executescript("""
-            PRAGMA application_id = 0x4d504258;  -- MBTiles, as its specification asks
-            PRAGMA journal_mode = OFF;
-            CREATE TABLE metadata (name TEXT, value TEXT);
-            CREATE TABLE tiles (zoom_level INTEGER, tile_column INTEGER, tile_row INTEGER,
-                                tile_data BLOB);
-            CREATE UNIQUE INDEX tile_index ON tiles (zoom_level, tile_column, tile_row);
-            CREATE TABLE loc2_crc (z INTEGER, x INTEGER, y INTEGER, crc32 INTEGER);
-            BEGIN;""")
 
-    def build(self, bottom: int) -> None:
-        """Write the levels from ``bottom`` to ``top``."""
-        try:
-            outline = merc_px(self._picture.outline[:, 0], self._picture.outline[:, 1],
-                              bottom)
-            low = np.floor(outline.min(axis=0) / TILE_PX).astype(int).tolist()
-            high = np.floor(outline.max(axis=0) / TILE_PX).astype(int).tolist()
-            for y in range(low[1], high[1] + 1):
-                for x in range(low[0], high[0] + 1):
-                    self._make(bottom, x, y)
-            if not self.counts:
-                raise MapError(f'the picture vanishes at zoom {self.top}; choose a finer one')
-        except BaseException:
-            self._database.close()
-            raise
+    def branches(self, bottom: int) -> list[tuple[int, int]]:
+        """Return the tiles of the coarsest level that have to be made."""
+        outline = merc_px(self._imagery.outline[:, 0], self._imagery.outline[:, 1], bottom)
+        low = np.floor(outline.min(axis=0) / TILE_PX).astype(int).tolist()
+        high = np.floor(outline.max(axis=0) / TILE_PX).astype(int).tolist()
+        return [(x, y) for y in range(low[1], high[1] + 1) for x in range(low[0], high[0] + 1)
+                if self._wanted(bottom, x, y) and self._imagery.touches(bottom, x, y)]
 
-    def finish(self, rows: Mapping[str, str]) -> None:
-        """Write the metadata and close."""
-        self._database.executemany('INSERT INTO metadata VALUES (?, ?)', rows.items())
-        self._database.execute('COMMIT')
-        self._database.close()
+    def build(self, bottom: int) -> Iterator[int]:
+        """Write the levels from ``bottom`` to ``top``; yields after each branch."""
+        for number, (x, y) in enumerate(self.branches(bottom)):
+            if not self._file.done(bottom, x, y):
+                self._make(bottom, x, y)
+                self._file.set_done(bottom, x, y)
+            yield number + 1
+        if not self._file.counts():
+            raise MapError(f'the imagery vanishes at zoom {self.top}; choose a finer one')
 
     def _make(self, zoom: int, x: int, y: int) -> Tile | None:
-        """Make a tile and all below it; None where the picture does not reach."""
-        matrix = self._picture_T_tile(zoom, x, y)
-        if not _touches(matrix, self._picture.rgb.shape):
+        """Make a tile and all below it; None where the imagery does not reach."""
+        if not (self._imagery.touches(zoom, x, y) and self._wanted(zoom, x, y)):
             return None
         if zoom == self._detail:
-            tile = _cut(self._picture, matrix)
+            tile = self._imagery.cut(zoom, x, y)
         else:
             tile = _join([self._make(zoom + 1, 2 * x + dx, 2 * y + dy)
                           for dy in (0, 1) for dx in (0, 1)])
         if tile is None or not tile.alpha.any():
             return None
-        if zoom <= self.top:
-            self._store(zoom, x, y, encode_tile(tile.rgb, tile.alpha, self._quality))
+        # Without one whole pixel it could never show anything
+        if zoom <= self.top and bool(np.any(tile.alpha == 255)):
+            blob = encode_tile(tile.rgb, tile.alpha, self._quality, self._all_webp)
+            there = self._file.get(zoom, x, y) if self._merge is not None else None
+            if there is not None and self._merge is not None:
+                blob = self._merge(there, blob)
+            self._file.put(zoom, x, y, blob)
         return tile
 
-    def _picture_T_tile(self, zoom: int, x: int, y: int) -> Array:
-        """Return the (2, 3) matrix from pixel centres of a tile to those of the picture."""
-        def project(world_y_up: Array) -> Array:
-            lat_lon = merc_lat_lon(world_y_up * (1.0, -1.0), zoom)
-            return self._picture.to_px(np.stack(lat_lon, axis=1))
 
-        centre = TILE_PX * np.array([x + 0.5, -(y + 0.5)])
-        return source_T_px(project, centre, 0.0, TILE_PX, TILE_PX)
+def source_T_tile(to_px: Project, zoom: int, x: int, y: int, tiles: int = 1) -> Array:
+    """
+    Return the (2, 3) matrix from pixel centres of a tile to those of the source.
 
-    def _store(self, zoom: int, x: int, y: int, blob: bytes) -> None:
-        row = (1 << zoom) - 1 - y
-        self._database.execute('INSERT INTO tiles VALUES (?, ?, ?, ?)', (zoom, x, row, blob))
-        self._database.execute('INSERT INTO loc2_crc VALUES (?, ?, ?, ?)',
-                               (zoom, x, y, zlib.crc32(blob)))
-        self.counts[zoom] = self.counts.get(zoom, 0) + 1
+    :param to_px: (N, 2) latitude and longitude, degrees -> source pixels from their edges.
+    :param tiles: side of a square of tiles whose upper left one is (x, y).
+    """
+    def project(world_y_up: Array) -> Array:
+        lat_lon = merc_lat_lon(world_y_up * (1.0, -1.0), zoom)
+        return to_px(np.stack(lat_lon, axis=1))
+
+    side = TILE_PX * tiles
+    centre = np.array([TILE_PX * x + side / 2, -(TILE_PX * y + side / 2)])
+    return source_T_px(project, centre, 0.0, side, side)
 
 
-def _touches(matrix: Array, shape: tuple[int, ...]) -> bool:
-    """Return whether a tile's box in the picture overlaps the picture."""
-    n = TILE_PX
-    corners = matrix @ np.array([[-1, n, -1, n], [-1, -1, n, n], [1, 1, 1, 1]])
+def cut_tile(rgb: Image, alpha: Image, origin: tuple[int, int], size: tuple[int, int],
+             matrix: Array) -> Tile | None:
+    """
+    Warp a tile out of a part of a source.
+
+    :param rgb: (h, w, 3), ``alpha`` (h, w): the part; ``origin`` its first column and row.
+    :param size: columns and rows of the whole source.
+    :param matrix: pixel centres of the tile -> those of the whole source.
+
+    A window is cut first: OpenCV takes no side above 32767 px. The source ends at the edges of
+    its outer pixels, so that neighbouring files leave no seam.
+    """
+    n, (height, width) = TILE_PX, alpha.shape
+    corners = matrix @ np.array([[0, n - 1, 0, n - 1], [0, 0, n - 1, n - 1], [1, 1, 1, 1]])
     low, high = corners.min(axis=1), corners.max(axis=1)
-    # Coarse tiles are so large that the matrix bends; their box gets generous
-    slack = 0.05 * (high - low)
-    return bool(np.all(high + slack > 0) and np.all(low - slack < (shape[1], shape[0])))
-
-
-def _cut(picture: Picture, matrix: Array) -> Tile | None:
-    """Warp a tile out of the picture, from a window: OpenCV takes no side above 32767 px."""
-    height, width = picture.alpha.shape
-    n = TILE_PX
-    corners = matrix @ np.array([[0, n, 0, n], [0, 0, n, n], [1, 1, 1, 1]])
-    x0, y0 = np.clip(np.floor(corners.min(axis=1)).astype(int) - _MARGIN_PX, 0, None)
-    x1, y1 = np.minimum(np.ceil(corners.max(axis=1)).astype(int) + _MARGIN_PX, (width, height))
+    if np.any(high < -0.5) or np.any(low > np.array(size) - 0.5):
+        return None
+    x0, y0 = np.clip(np.floor(low).astype(int) - MARGIN_PX - origin, 0, None)
+    x1, y1 = np.minimum(np.ceil(high).astype(int) + MARGIN_PX + 1 - origin, (width, height))
     if x0 >= x1 or y0 >= y1:
         return None
-    local = matrix - np.array([[0, 0, x0], [0, 0, y0]])
+    local = matrix - np.array([[0, 0, x0 + origin[0]], [0, 0, y0 + origin[1]]])
     flags = cv2.WARP_INVERSE_MAP
-    rgb = cv2.warpAffine(picture.rgb[y0:y1, x0:x1], local, (n, n),
-                         flags=flags | cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(picture.alpha[y0:y1, x0:x1], local, (n, n),
-                           flags=flags | cv2.INTER_LINEAR)
-    return Tile(np.asarray(rgb, np.uint8), np.asarray(alpha, np.uint8))
+    colour = cv2.warpAffine(rgb[y0:y1, x0:x1], local, (n, n), flags=flags | cv2.INTER_CUBIC,
+                            borderMode=cv2.BORDER_REPLICATE)
+    cover = np.asarray(cv2.warpAffine(alpha[y0:y1, x0:x1], local, (n, n),
+                                      flags=flags | cv2.INTER_LINEAR,
+                                      borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    if np.any(low < -0.5) or np.any(high > np.array(size) - 0.5):
+        u, v = np.meshgrid(np.arange(n), np.arange(n))
+        at = np.einsum('ij,jhw->ihw', matrix, np.stack([u, v, np.ones_like(u)]))    # (2, n, n)
+        inside = np.all((at >= -0.5) & (at <= np.array(size)[:, None, None] - 0.5), axis=0)
+        cover = np.where(inside, cover, np.uint8(0))
+    return Tile(np.asarray(colour, np.uint8), cover)
 
 
 def _join(children: list[Tile | None]) -> Tile | None:
@@ -150,13 +198,17 @@ def _join(children: list[Tile | None]) -> Tile | None:
     if not any(children):
         return None
     n = TILE_PX
-    rgb, alpha = np.zeros((2 * n, 2 * n, 3), np.float32), np.zeros((2 * n, 2 * n), np.float32)
+    rgb, alpha = np.zeros((2 * n, 2 * n, 3), np.uint8), np.zeros((2 * n, 2 * n), np.uint8)
     for k, child in enumerate(children):
         if child is not None:
             at = (slice(k // 2 * n, k // 2 * n + n), slice(k % 2 * n, k % 2 * n + n))
             rgb[at], alpha[at] = child.rgb, child.alpha
-    colour = cv2.resize(rgb * alpha[..., None], (n, n), interpolation=cv2.INTER_AREA)
-    cover = np.asarray(cv2.resize(alpha, (n, n), interpolation=cv2.INTER_AREA))
+    if bool(np.all(alpha == 255)):
+        half = cv2.resize(rgb, (n, n), interpolation=cv2.INTER_AREA)
+        return Tile(np.asarray(half, np.uint8), np.full((n, n), 255, np.uint8))
+    weight = alpha.astype(np.float32)
+    colour = cv2.resize(rgb * weight[..., None], (n, n), interpolation=cv2.INTER_AREA)
+    cover = np.asarray(cv2.resize(weight, (n, n), interpolation=cv2.INTER_AREA))
     mean = np.asarray(colour) / np.maximum(cover, 1e-3)[..., None]
     # Rounded down, so that 255 means that all four pixels are whole
     return Tile(np.clip(np.rint(mean), 0, 255).astype(np.uint8), cover.astype(np.uint8))

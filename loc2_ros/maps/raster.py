@@ -12,22 +12,21 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 import threading
-from types import TracebackType
 from typing import Any
 
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.maps.cache import InUse
-from loc2_ros.maps.geo import alpha_band, Geo, refuse_foreign
+from loc2_ros.maps.base import StoreBase
+from loc2_ros.maps.geo import alpha_band, Geo, pixels_of, read_patch
 from loc2_ros.maps.mercator import ZOOM_SLACK
-from loc2_ros.maps.values import (check_request, Crop, east_north_in, MapError, probe_points,
-                                  REACH_M, StoreInfo, StoreStats)
+from loc2_ros.maps.values import (check_request, Crop, MapError, MapFrame, probe_points,
+                                  StoreInfo, StoreStats)
 from loc2_ros.maps.warp import (Array, halved, halvings, map_T_px, Patch, Project, source_T_px,
                                 warp, Window, window_of)
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-class RasterStore:
+class RasterStore(StoreBase):
     """
     Crops from a raster file; implements ``MapStore``.
 
@@ -37,17 +36,16 @@ class RasterStore:
 
     def __init__(self, path: Path, crs: str | None = None,
                  offset_m: tuple[float, float] = (0.0, 0.0), allow_remote: bool = False) -> None:
+        super().__init__()
         self._geo = Geo()
-        self._path = path
+        self._path, self._allow_remote = path, allow_remote
         self._local = threading.local()
         self._all: list[Any] = []
         self._lock = threading.Lock()
-        self._in_use = InUse()
         self._reads = self._broken = 0
         self._last_error = ''
         file = self._file()
         try:
-            refuse_foreign(path, file, allow_remote)
             self._alpha = alpha_band(path, file)
             self._to_crs, warning = self._geo.transformer(path, crs or file.crs)
             self._to_px = ~file.transform
@@ -57,21 +55,16 @@ class RasterStore:
             self.close()
             raise
 
-    @property
-    def info(self) -> StoreInfo:
-        """Return what is known about the map."""
-        return self._info
-
-    def crop(self, frame: LocalFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
+    def crop(self, frame: MapFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
              px: int) -> Crop:
         """Cut a square out of the map; see ``TileStore.crop``."""
         xy = check_request(xy_map_m, yaw_map_rad, size_m, px)
         placed = map_T_px(xy, yaw_map_rad, size_m, px)
         with self._in_use:
-            at = xy + east_north_in(frame, xy, self._info.offset_m)
+            at = self._shown_at(frame, xy)
             matrix = source_T_px(self._project(frame), at, yaw_map_rad, size_m, px)
             # PROJ answers with infinity where the system does not reach
-            if np.abs(xy).max() > REACH_M or not np.all(np.abs(matrix) < 1e9):
+            if not self._reachable(xy) or not np.all(np.abs(matrix) < 1e9):
                 return Crop(*warp(None, placed, px), placed, size_m / px, None, False)
             step = min(np.hypot(*matrix[:, 0]), np.hypot(*matrix[:, 1]))
             times = halvings(matrix)
@@ -82,21 +75,7 @@ class RasterStore:
             upsampled = gsd > ZOOM_SLACK * size_m / px
             return Crop(*warp(patch, matrix, px), placed, gsd, None, upsampled)
 
-    def crop_latlon(self, lat_deg: float, lon_deg: float, yaw_true_rad: float, size_m: float,
-                    px: int) -> Crop:
-        """Cut a square around a place, in a throw-away frame at that place."""
-        return self.crop(LocalFrame(lat_deg, lon_deg), (0.0, 0.0), yaw_true_rad, size_m, px)
-
-    def covered(self, frame: LocalFrame, xy_map_m: ArrayLike, size_m: float) -> float:
-        """Return the fraction of a north-up square that lies within the file."""
-        xy = check_request(xy_map_m, 0.0, size_m, 504)
-        if np.abs(xy).max() > REACH_M:
-            return 0.0
-        at = xy + east_north_in(frame, xy, self._info.offset_m)
-        pixels = self._project(frame)(probe_points(at, size_m))
-        return float(np.mean(np.all((pixels >= 0) & (pixels <= self._size), axis=1)))
-
-    def prefetch(self, frame: LocalFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
+    def prefetch(self, frame: MapFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
         """Do nothing: GDAL reads when asked."""
 
     def stats(self) -> StoreStats:
@@ -107,35 +86,30 @@ class RasterStore:
 
     def close(self) -> None:
         """Release files; waits for crops under way."""
-        self._in_use.end()
+        super().close()
         with self._lock:
             while self._all:
                 self._all.pop().close()
 
-    def __enter__(self) -> RasterStore:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
+    def _covered(self, frame: MapFrame, at: Array, size_m: float, gsd_m: float) -> float:
+        """Return the share of 16 x 16 probes that lie within the file."""
+        pixels = self._project(frame)(probe_points(at, size_m))
+        return float(np.mean(np.all((pixels >= 0) & (pixels <= self._size), axis=1)))
 
     def _file(self) -> Any:
         """Return this thread's dataset; rasterio's are not to be shared."""
         file = getattr(self._local, 'file', None)
         if file is None:
-            file = self._local.file = self._geo.dataset(self._path)
+            file = self._local.file = self._geo.dataset(
+                self._path, allow_remote=self._allow_remote)
             with self._lock:
                 self._all.append(file)
         return file
 
-    def _project(self, frame: LocalFrame) -> Project:
+    def _project(self, frame: MapFrame) -> Project:
         """Return the projection of map metres to pixels of the file."""
         def project(xy_map_m: Array) -> Array:
-            lat, lon = frame.inverse(xy_map_m)
-            x, y = self._to_crs.transform(lon, lat)
-            a = self._to_px
-            with np.errstate(invalid='ignore'):
-                return np.stack([a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f], axis=1)
+            return pixels_of(self._to_crs, self._to_px, *frame.inverse(xy_map_m))
 
         return project
 
@@ -151,7 +125,9 @@ class RasterStore:
         with self._lock:
             self._reads += 1
         try:
-            patch = self._patch(window, (y1 - y0, x1 - x0))
+            with self._geo.safe(self._allow_remote):
+                patch = read_patch(self._geo, self._file(), window, (y1 - y0, x1 - x0),
+                                   self._alpha)
         except self._geo.errors as error:
             with self._lock:
                 self._broken += 1
@@ -161,19 +137,6 @@ class RasterStore:
             # Beyond the file there is nothing, which only a mask can say
             patch = Patch(patch.rgb, np.full(patch.rgb.shape[:2], 255, np.uint8))
         return patch, origin
-
-    def _patch(self, window: Any, shape: tuple[int, int]) -> Patch:
-        file = self._file()
-        options = {'window': window, 'resampling': self._geo.average}
-        bands = [1, 2, 3] if file.count >= 3 else [1, 1, 1]
-        rgb = file.read(bands, out_shape=(3, *shape), **options)
-        if self._alpha:
-            mask = file.read(self._alpha, out_shape=shape, **options)
-        else:
-            mask = file.dataset_mask(window=window, out_shape=shape)
-        opaque = np.where(mask == 255, np.uint8(255), np.uint8(0))
-        return Patch(np.ascontiguousarray(rgb.transpose(1, 2, 0)),
-                     None if opaque.all() else opaque)
 
     def _describe(self, file: Any, offset_m: tuple[float, float], warning: str) -> StoreInfo:
         a, x = file.transform, np.array([0, file.width, 0, file.width])

@@ -23,7 +23,7 @@ _SQLITE_MAGIC = b'SQLite format 3\0'
 
 def open_store(path: str | Path, *, cache_mb: float = 64.0, scheme: str | None = None,
                crs: str | None = None, map_offset_m: tuple[float, float] | None = None,
-               allow_remote: bool = False) -> MapStore:
+               allow_remote: bool = False, ahead: bool = False) -> MapStore:
     """
     Open a local aerial map.
 
@@ -34,6 +34,7 @@ def open_store(path: str | Path, *, cache_mb: float = 64.0, scheme: str | None =
     :param map_offset_m: (east, north) where the imagery shows a point minus where it is; None
         takes what the map says.
     :param allow_remote: let a VRT read sources that are no local files.
+    :param ahead: decode in the background what the next crop will need if the motion goes on.
     :raises MapError: one sentence and a remedy.
     """
     if not str(path):
@@ -53,7 +54,7 @@ def open_store(path: str | Path, *, cache_mb: float = 64.0, scheme: str | None =
     info = _describe(file, source)
     if map_offset_m is not None:
         info = replace(info, offset_m=(float(map_offset_m[0]), float(map_offset_m[1])))
-    return TileStore(source, info, int(cache_mb * 1e6))
+    return TileStore(source, info, int(cache_mb * 1e6), ahead)
 
 
 def _open_tiles(path: Path, scheme: str | None) -> TileSource:

@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlite3
 import threading
 import time
-from typing import Any, Mapping, Protocol
+from typing import Any, Iterator, Mapping, Protocol
 
 from loc2_ros.maps.guard import BadTile, check_tile, MAX_TILE_BYTES
 from loc2_ros.maps.values import MapError
@@ -48,6 +48,9 @@ class TileSource(Protocol):
     def has(self, zoom: int, x: int, y: int) -> bool:
         """Return whether the store has the tile, without reading it."""
 
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """List all tiles, (zoom, x, y); for tools, never while driving."""
+
     def digest(self) -> str:
         """Return a text that changes with the content."""
 
@@ -78,6 +81,11 @@ class MBTiles:
         self._lock = threading.Lock()
         self.warnings: list[str] = []
         _refuse_truncated(path)
+        log = path.with_name(path.name + '-wal')
+        if log.is_file() and log.stat().st_size > 0:
+            # immutable reads the file alone; asking SQLite to look into the log would write
+            self.warnings.append(f'the map is being written, or a writer was killed: what is in '
+                                 f'{log.name} is not seen; finish writing it and open it again')
         try:
             self.metadata: Mapping[str, str] = self._read_metadata()
             self.zooms = self._find_zooms()
@@ -103,8 +111,38 @@ class MBTiles:
         except BadTile:
             return False
 
+    def keys(self) -> Iterator[tuple[int, int, int]]:
+        """List all tiles; :raises MapError: where the index is damaged."""
+        try:
+            for zoom, x, row in self._connection().execute(
+                    'SELECT zoom_level, tile_column, tile_row FROM tiles'):
+                if all(isinstance(n, int) for n in (zoom, x, row)) and 0 <= zoom <= MAX_ZOOM:
+                    yield zoom, x, (1 << zoom) - 1 - row if self._flip else row
+        except sqlite3.Error as error:
+            raise MapError(f'{self._path} is damaged ({error}); copy or import the map '
+                           'again') from error
+
+    def whole_check(self) -> list[str]:
+        """Return what SQLite finds wrong with the whole file."""
+        try:
+            found = [str(row[0]) for row in self._connection().execute('PRAGMA quick_check(20)')]
+        except sqlite3.Error as error:
+            return [str(error)]
+        return [] if found == ['ok'] else found
+
+    def checksums(self) -> dict[tuple[int, int, int], int]:
+        """Return the checksums that our writer left; empty for other files."""
+        try:
+            rows = self._connection().execute('SELECT z, x, y, crc32 FROM loc2_crc').fetchall()
+        except sqlite3.Error:
+            return {}
+        return {(z, x, y): crc for z, x, y, crc in rows}
+
     def digest(self) -> str:
-        """Return a hash of size, header, metadata and the last page."""
+        """Return the hash of all tiles that our writer left, else of size and some pages."""
+        known = self._written_digest()
+        if known:
+            return known
         digest = hashlib.sha256(json.dumps(sorted(self.metadata.items())).encode())
         with self._path.open('rb') as file:
             size = file.seek(0, os.SEEK_END)
@@ -113,6 +151,14 @@ class MBTiles:
                 digest.update(file.read(65536))
         digest.update(str(size).encode())
         return digest.hexdigest()[:16]
+
+    def _written_digest(self) -> str:
+        try:
+            own = json.loads(self.metadata.get('loc2', '{}'))
+        except ValueError:
+            return ''
+        digest = own.get('tiles_digest') if isinstance(own, dict) else None
+        return digest if isinstance(digest, str) else ''
 
     def close(self) -> None:
         """Close the connections of all threads."""

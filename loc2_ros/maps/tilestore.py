@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import math
 import threading
-from types import TracebackType
 from typing import NamedTuple
 
-from loc2_ros.core.frames import LocalFrame
-from loc2_ros.maps.cache import ByteLru, InUse, NewestJob
+from loc2_ros.maps.base import StoreBase
+from loc2_ros.maps.cache import ByteLru, NewestJob
 from loc2_ros.maps.decode import decode_tile
 from loc2_ros.maps.guard import BadTile
 from loc2_ros.maps.mercator import (choose_zoom, coarse_gsd_m, MERCATOR_END_DEG,
                                     world_projection, ZOOM_SLACK)
 from loc2_ros.maps.tiles import TileSource
-from loc2_ros.maps.values import (check_request, Crop, east_north_in, probe_points, REACH_M,
+from loc2_ros.maps.values import (check_request, Crop, MapFrame, probe_points, REACH_M,
                                   StoreInfo, StoreStats)
 from loc2_ros.maps.warp import (halved, halvings, map_T_px, Patch, Project, shrink, source_T_px,
                                 warp, Window, window_of)
@@ -39,32 +38,31 @@ class _Key(NamedTuple):
     y: int
 
 
-class TileStore:
+class TileStore(StoreBase):
     """
     Crops from a tile source; implements ``MapStore``.
 
     :param source: where the files of tiles come from.
     :param info: what is known about the map.
     :param cache_bytes: bound of the decoded tiles kept; 0 decodes every time.
+    :param ahead: after each crop, prefetch where the next one will be if the motion goes on.
     """
 
-    def __init__(self, source: TileSource, info: StoreInfo, cache_bytes: int) -> None:
+    def __init__(self, source: TileSource, info: StoreInfo, cache_bytes: int,
+                 ahead: bool = False) -> None:
+        super().__init__()
         self._source = source
         self._info = info
         self._cache: ByteLru[Patch | None] = ByteLru(cache_bytes)
         self._prefetcher: NewestJob[list[_Key]] = NewestJob(self._decode_all, 'map prefetch')
-        self._in_use = InUse()
         self._lock = threading.Lock()
         self._hits = self._misses = self._holes = self._broken = 0
         self._last_error = ''
         self._last_zoom: int | None = None
+        self._ahead = ahead
+        self._last_xy: Array = np.full(2, np.inf)
 
-    @property
-    def info(self) -> StoreInfo:
-        """Return what is known about the map."""
-        return self._info
-
-    def crop(self, frame: LocalFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
+    def crop(self, frame: MapFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
              px: int) -> Crop:
         """
         Cut a square out of the map.
@@ -80,8 +78,8 @@ class TileStore:
         xy = check_request(xy_map_m, yaw_map_rad, size_m, px)
         placed = map_T_px(xy, yaw_map_rad, size_m, px)
         with self._in_use:
-            at = xy + east_north_in(frame, xy, self._info.offset_m)
-            lat_deg = frame.inverse(at)[0] if np.abs(xy).max() <= REACH_M else math.inf
+            at = self._shown_at(frame, xy)
+            lat_deg = frame.inverse(at)[0] if self._reachable(xy) else math.inf
             if abs(lat_deg) > MERCATOR_END_DEG:
                 return Crop(*warp(None, placed, px), placed, size_m / px, None, False)
             zoom = choose_zoom(self._info.zooms, lat_deg, size_m / px, self._source.tile_px)
@@ -93,34 +91,17 @@ class TileStore:
             matrix[:, 2] -= origin
             gsd = coarse_gsd_m(lat_deg, zoom, self._source.tile_px) * 2 ** times
             upsampled = gsd > ZOOM_SLACK * size_m / px
-            return Crop(*warp(patch, matrix, px), placed, gsd, zoom, upsampled)
+            cut = Crop(*warp(patch, matrix, px), placed, gsd, zoom, upsampled)
+        if self._ahead:
+            self._look_ahead(frame, xy, size_m)
+        return cut
 
-    def crop_latlon(self, lat_deg: float, lon_deg: float, yaw_true_rad: float, size_m: float,
-                    px: int) -> Crop:
-        """Cut a square around a place, in a throw-away frame at that place."""
-        return self.crop(LocalFrame(lat_deg, lon_deg), (0.0, 0.0), yaw_true_rad, size_m, px)
-
-    def covered(self, frame: LocalFrame, xy_map_m: ArrayLike, size_m: float) -> float:
-        """Return the fraction of a north-up square whose tiles exist, from 16 x 16 probes."""
-        xy = check_request(xy_map_m, 0.0, size_m, 504)
-        if np.abs(xy).max() > REACH_M:
-            return 0.0
-        at = xy + east_north_in(frame, xy, self._info.offset_m)
-        zoom = choose_zoom(self._info.zooms, frame.inverse(at)[0], size_m / 504,
-                           self._source.tile_px)
-        pixels = self._projection(frame, zoom)(probe_points(at, size_m))
-        tiles = np.floor(pixels / self._source.tile_px).astype(int)
-        unique, counts = np.unique(tiles, axis=0, return_counts=True)
-        with self._in_use:
-            there = [self._has(self._key(zoom, x, y)) for x, y in unique.tolist()]
-        return float(counts[there].sum() / counts.sum())
-
-    def prefetch(self, frame: LocalFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
+    def prefetch(self, frame: MapFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
         """Decode the tiles within a square of a radius in the background; newest call wins."""
         xy = np.asarray(xy_map_m, np.float64)
         if not self._cache.keeps or not np.all(np.abs(xy) <= REACH_M) or not radius_m > 0:
             return
-        at = xy + east_north_in(frame, xy, self._info.offset_m)
+        at = self._shown_at(frame, xy)
         zoom = self._last_zoom if self._last_zoom is not None else choose_zoom(
             self._info.zooms, frame.inverse(at)[0], _USUAL_GSD_M, self._source.tile_px)
         reach = radius_m * np.array([[0, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]])
@@ -138,15 +119,24 @@ class TileStore:
     def close(self) -> None:
         """Release files and threads; waits for crops under way."""
         self._prefetcher.close()
-        self._in_use.end()
+        super().close()
         self._source.close()
 
-    def __enter__(self) -> TileStore:
-        return self
+    def _covered(self, frame: MapFrame, at: Array, size_m: float, gsd_m: float) -> float:
+        """Return the share of 16 x 16 probes whose tiles exist."""
+        zoom = choose_zoom(self._info.zooms, frame.inverse(at)[0], gsd_m, self._source.tile_px)
+        pixels = self._projection(frame, zoom)(probe_points(at, size_m))
+        tiles = np.floor(pixels / self._source.tile_px).astype(int)
+        unique, counts = np.unique(tiles, axis=0, return_counts=True)
+        there = [self._has(self._key(zoom, x, y)) for x, y in unique.tolist()]
+        return float(counts[there].sum() / counts.sum())
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
+    def _look_ahead(self, frame: MapFrame, xy: Array, size_m: float) -> None:
+        """Prefetch around the next centre, as far beyond this one as this is beyond the last."""
+        step, self._last_xy = xy - self._last_xy, xy
+        # Standing still needs nothing new, and a jump says nothing of the next crop
+        if 0.0 < float(np.hypot(*step)) < size_m:
+            self.prefetch(frame, xy + step, size_m * math.sqrt(0.5))
 
     def _mosaic(self, zoom: int, need: Window, times: int) -> tuple[Patch | None, Array]:
         """
@@ -179,7 +169,7 @@ class TileStore:
                 opaque[at] = 255 if tile.opaque is None else tile.opaque
         return Patch(rgb, opaque), origin
 
-    def _projection(self, frame: LocalFrame, zoom: int) -> Project:
+    def _projection(self, frame: MapFrame, zoom: int) -> Project:
         return world_projection(frame, zoom, self._source.tile_px)
 
     def _key(self, zoom: int, x: int, y: int) -> _Key:

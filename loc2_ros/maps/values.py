@@ -7,9 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
-from loc2_ros.core.frames import LocalFrame
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,7 +20,38 @@ _PROBES = 16
 
 
 class MapError(Exception):
-    """A map that cannot be opened or written: one sentence, and what to do about it."""
+    """
+    A map that cannot be opened or written: one sentence, and what to do about it.
+
+    :cvar exit_code: what the command line ends with.
+    """
+
+    exit_code = 5
+
+
+class Refused(MapError):
+    """What will not be done: a licence not accepted, a forbidden host, an unsafe file."""
+
+    exit_code = 4
+
+
+class Partial(MapError):
+    """Some tiles are missing; the same command goes on where it stopped."""
+
+    exit_code = 3
+
+
+class MapFrame(Protocol):
+    """A flat map frame: ``LocalFrame``, or a national grid such as ``UtmFrame``."""
+
+    def forward(self, lat_deg: ArrayLike, lon_deg: ArrayLike) -> NDArray[np.float64]:
+        """Project degrees to map metres: scalars to (2,), (N,) to (N, 2)."""
+
+    def inverse(self, xy_map_m: ArrayLike) -> tuple[Any, Any]:
+        """Return latitude and longitude, degrees."""
+
+    def convergence_rad(self, xy_map_m: ArrayLike) -> Any:
+        """Return what turns a true heading into one of the map."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +134,7 @@ class MapStore(Protocol):
     def info(self) -> StoreInfo:
         """Return what is known about the map."""
 
-    def crop(self, frame: LocalFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
+    def crop(self, frame: MapFrame, xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
              px: int) -> Crop:
         """Cut a square; see ``TileStore.crop``."""
 
@@ -112,10 +142,10 @@ class MapStore(Protocol):
                     px: int) -> Crop:
         """Cut a square around a place, in a throw-away frame at that place."""
 
-    def covered(self, frame: LocalFrame, xy_map_m: ArrayLike, size_m: float) -> float:
+    def covered(self, frame: MapFrame, xy_map_m: ArrayLike, size_m: float) -> float:
         """Return the fraction of a square the index knows, 0..1; decodes nothing."""
 
-    def prefetch(self, frame: LocalFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
+    def prefetch(self, frame: MapFrame, xy_map_m: ArrayLike, radius_m: float) -> None:
         """Decode what lies around a point in the background; returns at once."""
 
     def stats(self) -> StoreStats:
@@ -145,7 +175,7 @@ def check_request(xy_map_m: ArrayLike, yaw_map_rad: float, size_m: float,
     return xy
 
 
-def east_north_in(frame: LocalFrame, xy_map_m: NDArray[np.float64],
+def east_north_in(frame: MapFrame, xy_map_m: NDArray[np.float64],
                   east_north_m: tuple[float, float]) -> NDArray[np.float64]:
     """Return an east-north offset at a point in the axes of the frame, (2,)."""
     if not any(east_north_m):

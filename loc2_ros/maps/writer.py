@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 import json
-import os
 from pathlib import Path
-import sqlite3
 from typing import Any, Mapping
 
 from loc2_ros import __version__
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.mercator import choose_zoom, coarse_gsd_m
-from loc2_ros.maps.pyramid import inner, Picture, Pyramid
+from loc2_ros.maps.pyramid import Imagery, inner, Picture, Pyramid
+from loc2_ros.maps.tilefile import TileFile
 from loc2_ros.maps.tiles import MAX_ZOOM
-from loc2_ros.maps.values import MapError
 from loc2_ros.maps.warp import Array, Image
 import numpy as np
 
@@ -66,42 +64,61 @@ def write_mbtiles_from_local(path: str | Path, rgb: Image, frame: LocalFrame, we
 def write_mbtiles(path: Path, picture: Picture, zoom: int | None, metadata: Mapping[str, Any],
                   quality: int, overviews: int) -> Path:
     """Write a picture as MBTiles; see ``write_mbtiles_from_local``."""
+    check_options(zoom, quality)
+    detail, top = levels(picture, zoom)
+    file = TileFile(path)
+    try:
+        pyramid = Pyramid(file, picture, detail, top, quality)
+        for _ in pyramid.build(max(0, top - overviews)):
+            pass
+        return file.finish(describe(file, picture, top, metadata))
+    except BaseException:
+        file.leave()
+        raise
+
+
+def check_options(zoom: int | None, quality: int) -> None:
+    """Raise ValueError for options out of range."""
     if not 1 <= quality <= 100:
         raise ValueError(f'the quality is 1 to 100, got {quality}')
     if zoom is not None and not 0 <= zoom <= MAX_ZOOM:
         raise ValueError(f'the zoom is 0 to {MAX_ZOOM}, got {zoom}')
-    lat_deg = float(picture.outline[:, 0].mean())
-    detail = choose_zoom(range(MAX_ZOOM + 1), lat_deg, picture.gsd_m, slack=_AUTO_SLACK)
+
+
+def levels(imagery: Imagery, zoom: int | None) -> tuple[int, int]:
+    """Return the level at which imagery is cut, and the finest that is stored."""
+    lat_deg = float(imagery.outline[:, 0].mean())
+    detail = choose_zoom(range(MAX_ZOOM + 1), lat_deg, imagery.gsd_m, slack=_AUTO_SLACK)
     top = detail if zoom is None else zoom
-    part = path.with_name(path.name + '.part')
-    try:
-        part.unlink(missing_ok=True)
-        pyramid = Pyramid(part, picture, max(detail, top), top, quality)
-        pyramid.build(max(0, top - overviews))
-        pyramid.finish(_rows(path, picture, pyramid, metadata))
-        _sync(part)
-        os.replace(part, path)
-    except (OSError, sqlite3.Error) as error:
-        raise MapError(f'{path} cannot be written ({error}); check the folder and the space '
-                       'left') from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return max(detail, top), top
 
 
-def _rows(path: Path, picture: Picture, pyramid: Pyramid,
-          metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata table: the standard names and the JSON row ``loc2``."""
-    (south, west), (north, east) = picture.outline.min(axis=0), picture.outline.max(axis=0)
-    lat, lon, top = (south + north) / 2, (west + east) / 2, pyramid.top
+def describe(file: TileFile, imagery: Imagery, top: int,
+             metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the rows of the metadata table for what was made of imagery."""
+    (south, west), (north, east) = imagery.outline.min(axis=0), imagery.outline.max(axis=0)
+    return metadata_rows(file, (west, south, east, north), 256,
+                         {'source_gsd_m': imagery.gsd_m, **metadata})
+
+
+def metadata_rows(file: TileFile, bounds: tuple[float, float, float, float], tile_px: int,
+                  metadata: Mapping[str, Any], kind: str = 'jpg') -> dict[str, str]:
+    """
+    Return the metadata table: the standard names and the JSON row ``loc2``.
+
+    :param bounds: west, south, east, north, degrees.
+    """
+    west, south, east, north = bounds
+    counts = file.counts()
+    lat, lon, top = (south + north) / 2, (west + east) / 2, max(counts, default=0)
     own = {'version': 1, 'created_by': f'loc2_ros {__version__}',
            'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-           'tile_count': sum(pyramid.counts.values()), 'source_gsd_m': picture.gsd_m,
-           'gsd_m': coarse_gsd_m(lat, top),
+           'tile_count': sum(counts.values()), 'gsd_m': coarse_gsd_m(lat, top, tile_px),
+           'tiles_digest': file.digest(),
            **{k: v for k, v in metadata.items() if k not in _STANDARD_ROWS}}
-    standard = {'name': path.stem, 'type': 'baselayer', 'version': '1', 'attribution': '',
+    standard = {'name': file.path.stem, 'type': 'baselayer', 'version': '1', 'attribution': '',
                 **{k: str(metadata[k]) for k in _STANDARD_ROWS if k in metadata}}
-    return {**standard, 'format': 'jpg', 'minzoom': str(min(pyramid.counts, default=top)),
+    return {**standard, 'format': kind, 'minzoom': str(min(counts, default=top)),
             'maxzoom': str(top), 'bounds': f'{west:.9f},{south:.9f},{east:.9f},{north:.9f}',
             'center': f'{lon:.9f},{lat:.9f},{top}', 'loc2': json.dumps(own)}
 
@@ -123,12 +140,3 @@ def _check_picture(rgb: Image, alpha: Image | None, gsd_m: float, west_m: float,
     if not (gsd_m > 0 and np.all(np.isfinite([gsd_m, west_m, north_m]))):
         raise ValueError(f'a picture needs a finite place and gsd > 0, got {west_m}, {north_m}, '
                          f'{gsd_m}')
-
-
-def _sync(path: Path) -> None:
-    """Have the file on the disk before its name is."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,16 +7,15 @@ from __future__ import annotations
 import math
 
 import cv2
+from geo_world import by_gdal, in_grid, place
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.store import MapError, open_store
 from loc2_ros.maps.writer import write_mbtiles_from_local
-from map_world import DATUM, noise_tile, pixel_grid, shift_px
+from map_world import DATUM, noise_tile, shift_px
 import numpy as np
 import pytest
 
 rasterio = pytest.importorskip('rasterio', reason="needs the extra 'geo'")
-pyproj = pytest.importorskip('pyproj', reason="needs the extra 'geo'")
-warp = pytest.importorskip('rasterio.warp')
 transform = pytest.importorskip('rasterio.transform')
 
 NL = ('aerial/nl_gorinchem_z16-19.mbtiles', 'aerial/nl_gorinchem_0.25m_epsg28992.tif')
@@ -24,47 +23,18 @@ KITTI = ('kitti_0013/pseudo_ortho/kitti_0013_pseudo_ortho.mbtiles',
          'kitti_0013/pseudo_ortho/kitti_0013_pseudo_ortho_25832_0.1m.tif')
 
 
-def _topocentric_crs(frame):
-    """Return the map frame as a system GDAL can warp to: orthographic at the datum."""
-    # On the ellipsoid that is the tangent plane, for points at height 0
-    return (f'+proj=ortho +lat_0={frame.lat_deg!r} +lon_0={frame.lon_deg!r} +datum=WGS84 '
-            '+units=m +no_defs')
-
-
-def _by_gdal(path, frame, crop, size_m, px, alpha_band=0):
-    """Warp a raster to the pixels of a crop, by GDAL alone."""
-    m = crop.map_T_px
-    # Centres to edges
-    corner = m @ (-0.5, -0.5, 1.0)
-    edges = transform.Affine(m[0, 0], m[0, 1], corner[0], m[1, 0], m[1, 1], corner[1])
-    bands = [1, 2, 3] + ([alpha_band] if alpha_band else [])
-    result = np.zeros((len(bands), px, px), np.uint8)
-    with rasterio.open(path) as file:
-        warp.reproject(rasterio.band(file, bands), result, dst_transform=edges,
-                       dst_crs=_topocentric_crs(frame), resampling=warp.Resampling.bilinear,
-                       dst_alpha=0)
-    return result.transpose(1, 2, 0)
-
-
-def _place(path):
-    with rasterio.open(path) as file:
-        x, y = file.xy((file.height - 1) / 2, (file.width - 1) / 2)
-        lon, lat = pyproj.Transformer.from_crs(file.crs, 4326, always_xy=True).transform(x, y)
-    return lat, lon
-
-
 @pytest.mark.parametrize('yaw_deg', [0.0, 25.0, -140.0])
 @pytest.mark.parametrize('xy', [(0.0, 0.0), (-35.0, 40.0)])
 def test_tiles_of_a_dutch_aerial_photo_lie_where_gdal_puts_the_photo(real_data, yaw_deg, xy):
     tiles, photo = (real_data / name for name in NL)
-    lat, lon = _place(photo)
+    lat, lon = place(photo)
     # 2 km from the datum, so that convergence and scale matter
     far = LocalFrame(lat, lon)
     frame = LocalFrame(*far.inverse((-1500.0, 1500.0)))
     at = frame.forward(lat, lon) + xy
     with open_store(tiles) as store:
         crop = store.crop(frame, at, math.radians(yaw_deg), 100.0, 504)
-    expected = _by_gdal(photo, frame, crop, 100.0, 504)
+    expected = by_gdal(photo, frame, crop, 100.0, 504)
     assert crop.valid_fraction == 1.0
     assert np.abs(shift_px(crop.image, expected)).max() < 0.2
     (du, dv), _ = cv2.phaseCorrelate(_grey(expected), _grey(crop.image), _window(504))
@@ -73,13 +43,13 @@ def test_tiles_of_a_dutch_aerial_photo_lie_where_gdal_puts_the_photo(real_data, 
 
 def test_tiles_of_the_kitti_mosaic_lie_where_gdal_puts_the_mosaic(real_data):
     tiles, mosaic = (real_data / name for name in KITTI)
-    lat, lon = _place(mosaic)
+    lat, lon = place(mosaic)
     frame = LocalFrame(lat, lon)
     shifts = []
     with open_store(tiles) as store:
         for yaw in (0.0, 1.0):
             crop = store.crop(frame, (0.0, 0.0), yaw, 60.0, 600)
-            expected = _by_gdal(mosaic, frame, crop, 60.0, 600, alpha_band=4)
+            expected = by_gdal(mosaic, frame, crop, 60.0, 600, alpha_band=4)
             valid = crop.valid & (expected[..., 3] == 255)
             inner = cv2.erode(valid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             assert inner.mean() > 0.05
@@ -103,14 +73,14 @@ def _window(px):
 @pytest.mark.parametrize('yaw_deg', [0.0, 70.0])
 def test_a_raster_store_cuts_what_gdal_cuts(real_data, name, yaw_deg):
     path = real_data / name
-    frame = LocalFrame(*_place(path))
+    frame = LocalFrame(*place(path))
     with open_store(path) as store:
         gsd = store.info.gsd_m
         crop = store.crop(frame, (3.0, -4.0), math.radians(yaw_deg), 200 * gsd, 200)
         assert store.stats().broken == 0 and crop.zoom is None
     with rasterio.open(path) as file:
         four = file.count == 4
-    expected = _by_gdal(path, frame, crop, 200 * gsd, 200, alpha_band=4 if four else 0)
+    expected = by_gdal(path, frame, crop, 200 * gsd, 200, alpha_band=4 if four else 0)
     assert crop.valid.any()
     valid = cv2.erode(crop.valid.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     assert np.abs(shift_px(crop.image, expected[..., :3], valid)).max() < 0.05
@@ -125,7 +95,7 @@ def test_the_same_ground_in_four_systems_gives_the_same_crop(tmp_path, epsg):
     picture = cv2.GaussianBlur(rough, (0, 0), 2)
     tiles = write_mbtiles_from_local(tmp_path / 'map.mbtiles', picture, frame, -102.4, 102.4,
                                      0.2, quality=98)
-    path = _in_grid(tmp_path / 'map.tif', picture, frame, epsg)
+    path = in_grid(tmp_path / 'map.tif', picture, frame, epsg)
     with open_store(tiles) as one, open_store(path) as other:
         a = one.crop(frame, (2.0, 1.0), 0.3, size, 600)
         b = other.crop(frame, (2.0, 1.0), 0.3, size, 600)
@@ -133,28 +103,8 @@ def test_the_same_ground_in_four_systems_gives_the_same_crop(tmp_path, epsg):
     assert np.abs(shift_px(b.image, a.image)).max() < 0.1
 
 
-def _in_grid(path, picture, frame, epsg):
-    """Warp a picture of 0.2 m about the datum into a system, point by point with PROJ."""
-    to_grid = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
-    x, y = to_grid.transform(frame.lon_deg, frame.lat_deg)
-    gsd = 0.2 if epsg != 3857 else 0.2 / math.cos(math.radians(frame.lat_deg))
-    left, top = x - 512 * gsd, y + 512 * gsd
-    u, v, _ = pixel_grid(1024)
-    lon, lat = to_grid.transform(left + (u + 0.5) * gsd, top - (v + 0.5) * gsd,
-                                 direction='INVERSE')
-    xy = frame.forward(lat, lon)
-    source = [((102.4 + sign * axis) / 0.2 - 0.5).reshape(1024, 1024).astype(np.float32)
-              for sign, axis in ((1, xy[:, 0]), (-1, xy[:, 1]))]
-    image = cv2.remap(picture, *source, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    with rasterio.open(path, 'w', driver='GTiff', width=1024, height=1024, count=3,
-                       dtype='uint8', crs=f'EPSG:{epsg}', tiled=True,
-                       transform=transform.from_origin(left, top, gsd, gsd)) as file:
-        file.write(image.transpose(2, 0, 1))
-    return path
-
-
 def test_a_raster_knows_its_edges_and_its_facts(tmp_path):
-    path = _in_grid(tmp_path / 'map.tif', np.full((1024, 1024, 3), 99, np.uint8), DATUM, 25832)
+    path = in_grid(tmp_path / 'map.tif', np.full((1024, 1024, 3), 99, np.uint8), DATUM, 25832)
     with open_store(path, map_offset_m=(1.0, 0.0)) as store:
         crop = store.crop(DATUM, (102.0, 0.0), 0.0, 100.0, 200)
         assert crop.valid_fraction == pytest.approx(0.5, abs=0.02)

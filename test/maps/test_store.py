@@ -109,6 +109,18 @@ def test_a_wal_file_in_a_read_only_folder_opens(tmp_path):
         folder.chmod(0o755)
 
 
+def test_a_map_that_is_being_written_opens_with_what_is_in_it_and_says_so(tmp_path):
+    path = write_mbtiles(tmp_path / 'map.mbtiles', TILES, wal=True)
+    writer = sqlite3.connect(path)
+    writer.execute('PRAGMA wal_autocheckpoint=0')
+    writer.execute('DELETE FROM tiles WHERE tile_column > ?', (CENTRE[0],))
+    writer.commit()
+    with open_store(path) as store:
+        assert _crop(store).valid_fraction == 1.0       # the file as it was
+        assert any('being written' in text for text in store.info.warnings)
+    writer.close()
+
+
 def test_metadata_become_info_and_nonsense_becomes_unknown(tmp_path):
     own = {'acquired': {'from': '2011-05', 'to': '2011-09'}, 'licence': 'dl-de/by-2-0',
            'map_offset_m': [-0.74, -0.6], 'tile_count': 25}
@@ -322,6 +334,22 @@ def test_prefetch_fills_the_cache_in_the_background(noise):
     with open_store(noise, cache_mb=0) as store:
         store.prefetch(DATUM, (0.0, 0.0), 60.0)
         assert store.stats().misses == 0
+
+
+def test_a_store_that_looks_ahead_has_what_the_next_crop_needs(noise):
+    with open_store(noise, ahead=True) as ahead, open_store(noise) as plain:
+        for k in range(6):
+            xy = (-75.0 + 25.0 * k, 0.0)
+            before = ahead.stats().misses
+            _same(_crop(ahead, xy), _crop(plain, xy))
+            # The first has nothing to go by, the second sees only where it has been
+            assert k < 2 or ahead.stats().misses == before
+            assert ahead._prefetcher.wait(30)
+        known = ahead.stats().misses
+        _crop(ahead, xy)                        # standing still, and a jump
+        _crop(ahead, (1e5, 0.0), size=20.0)
+        ahead._prefetcher.wait(30)
+        assert ahead.stats().misses <= known + 4
 
 
 def _in_threads(store, count):

@@ -160,9 +160,9 @@ def test_a_map_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     path.write_bytes(b'the old map')
 
     def fail(*_):
-        raise sqlite3.OperationalError('disk is full')
+        raise MapError('the disk is full')
 
-    monkeypatch.setattr('loc2_ros.maps.pyramid.Pyramid.finish', fail)
+    monkeypatch.setattr('loc2_ros.maps.tilefile.TileFile.put', fail)
     with pytest.raises(MapError, match='disk is full'):
         write_mbtiles_from_local(path, _picture()[:300, :300], DATUM, 0.0, 0.0, GSD_M)
     assert path.read_bytes() == b'the old map'
