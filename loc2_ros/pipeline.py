@@ -12,23 +12,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 import math
 import time
-from typing import Any
+from typing import Any, Callable
 
 from loc2_ros.core.align import Ransac
 from loc2_ros.core.camera import (height_above_ground, Mount, tile_points_to_map,
                                   tile_to_map)
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import gate, Limits
-from loc2_ros.core.lift import lift_planar
+from loc2_ros.core.lift import lift_planar, lift_range
 from loc2_ros.core.similarity import ScalePrior
-from loc2_ros.core.values import Array, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.core.values import (Array, Evidence, Fix, Image, Panorama, Pose2, Prior, Reason,
+                                  Rejection)
 from loc2_ros.maps.store import Crop, MapStore, open_store
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import (DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth)
+from loc2_ros.model.depth_network import (DEFAULT_DEPTH_MODEL, load_depth_network, NetworkDepth)
 from loc2_ros.model.inference import Network, Observation
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import MIN_WEIGHT, solve, Solved, Solver
-from loc2_ros.model.weights import load_model, ModelError
+from loc2_ros.model.weights import load_model, Model, ModelError
 import numpy as np
 import torch
 
@@ -43,6 +45,8 @@ class LocalizerSettings:
 
     :param map_path: MBTiles, tile folder or raster; see ``open_store``.
     :param map_offset_m: () or (east, north), where the imagery shows a point minus where it is.
+    :param camera_model: pinhole or equirectangular.
+    :param depth_model: folder or cached name of a depth network, for ``depth_source`` network.
     :param crop_size_m: side of the aerial crop, ``resolution`` its metres per pixel.
     :param covariance_floor: () or standard deviations (m, m, rad).
     """
@@ -65,7 +69,9 @@ class LocalizerSettings:
     covariance_floor: tuple[float, ...] = ()
     covariance_ceiling: tuple[float, ...] = (30.0, 30.0, 1.6)
     covariance_scale: float = 1.0
+    camera_model: str = 'pinhole'
     depth_source: str = 'model'
+    depth_model: str = ''
     camera_height: float = 0.0
     camera_pitch: float = 0.0
 
@@ -110,17 +116,19 @@ class Localizer:
             return Rejection(image.stamp_ns, Reason.MAP_COVERAGE,
                              {'valid_fraction': crop.valid_fraction,
                               'min_valid_fraction': self.limits.min_valid_fraction})
-        depth = self.depth.tokens(image, mount, contract.ground_grid)
+        depth = self.depth.tokens(image, mount, contract.ground_grid, contract.rays)
         if depth is None and not self.depth.from_model:
             return Rejection(image.stamp_ns, Reason.NO_DEPTH)
+        watch.lap('depth')
         try:
             seen = self.network.observe(image, crop.image, depth, mount,
                                         height_above_ground(self.camera_height_m, mount))
         except RuntimeError as error:       # what torch raises, out of memory included
             return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
         watch.lap('network')
-        lifted = lift_planar(seen.depth_m, seen.rays,
-                             torch.as_tensor(mount.level_R_camera).to(seen.depth_m))
+        lift = lift_range if isinstance(image.camera, Panorama) else lift_planar
+        lifted = lift(seen.depth_m, seen.rays,
+                      torch.as_tensor(mount.level_R_camera).to(seen.depth_m))
         solved = solve(seen.P, lifted, seen.usable, contract.aerial_grid, contract.cell_m,
                        self.solver, torch.Generator().manual_seed(self.seed))
         watch.lap('solve')
@@ -147,8 +155,9 @@ class Localizer:
         return gate(fix, prior, self.limits)
 
     def about(self) -> dict[str, Any]:
-        """Return what diagnostics tell about the model."""
-        return self.network.about()
+        """Return what diagnostics tell about the model, and about a depth network beside it."""
+        more = self.depth.about() if isinstance(self.depth, NetworkDepth) else {}
+        return {**self.network.about(), **more}
 
     def close(self) -> None:
         """Release the map and the network's memory."""
@@ -202,7 +211,8 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     """
     model = load_model(settings.checkpoint, settings.device, settings.precision)
     contract = _sized(model.contract, settings)
-    depth = DEPTH_SOURCES[settings.depth_source](settings)
+    _check_camera(contract, settings)
+    depth = DEPTH_SOURCES[settings.depth_source](settings, model)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
                          'image, lidar or flat')
@@ -217,10 +227,20 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
                      settings.camera_height)
 
 
-DEPTH_SOURCES: dict[str, Any] = {
-    'model': lambda settings: ModelDepth(), 'image': lambda settings: DepthImages(),
-    'lidar': lambda settings: LidarDepth(),
-    'flat': lambda settings: FlatGround(settings.camera_height, settings.camera_pitch)}
+DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, Model], DepthSource]] = {
+    'model': lambda settings, model: ModelDepth(),
+    'network': lambda settings, model: NetworkDepth(load_depth_network(
+        settings.depth_model or DEFAULT_DEPTH_MODEL, model.device, model.dtype)),
+    'image': lambda settings, model: DepthImages(),
+    'lidar': lambda settings, model: LidarDepth(),
+    'flat': lambda settings, model: FlatGround(settings.camera_height, settings.camera_pitch)}
+
+
+def _check_camera(contract: Contract, settings: LocalizerSettings) -> None:
+    expected = getattr(contract, 'camera_model', 'pinhole')
+    if settings.camera_model != expected:
+        raise ModelError(f'the model {contract.name} was trained with {expected} images and '
+                         f'camera.model is {settings.camera_model}; use a model for such cameras')
 
 
 def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:

@@ -94,9 +94,30 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Panorama:
+    """
+    A full equirectangular camera: columns are 360 degrees of azimuth, rows 180 from up to down.
+
+    The centre of the image looks along the optical axis, columns increase clockwise. Its depth
+    is range, the distance along the ray; a pinhole's is planar.
+    """
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f'a camera needs a size, got {self.width}x{self.height}')
+
+    def resized(self, width: int, height: int) -> Panorama:
+        """Return the camera of the same image resized to (width, height), not cropped."""
+        return Panorama(width, height)
+
+
+@dataclass(frozen=True)
 class Image:
     """
-    One rectified camera image.
+    One camera image: rectified, or a full panorama.
 
     :param rgb: (H, W, 3) uint8, RGB.
     :param stamp_ns: time of exposure, nanoseconds.
@@ -105,7 +126,7 @@ class Image:
 
     rgb: NDArray[np.uint8]
     stamp_ns: int
-    camera: Camera
+    camera: Camera | Panorama
 
     def __post_init__(self) -> None:
         expected = (self.camera.height, self.camera.width, 3)

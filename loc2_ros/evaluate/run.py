@@ -22,7 +22,7 @@ from loc2_ros.core.values import Camera, Fix, Image, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import open_bag, Record
 from loc2_ros.data.depth_intake import DepthIntake
-from loc2_ros.data.images import read_image
+from loc2_ros.data.images import read_image, read_panorama
 from loc2_ros.data.messages import camera_from_info, stamp_ns
 from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.data.prior_intake import PriorIntake
@@ -173,9 +173,7 @@ class _Twin:
                              'the stamp is zero or not after the last one'), None
         self._last_ns = stamp
         try:
-            if isinstance(self._camera, BadMessage):
-                raise self._camera
-            image = read_image(message, self._camera, stamp)
+            image = self._read(message, stamp)
         except BadMessage as error:
             return Rejection(stamp, error.reason, error.numbers, str(error)), None
         try:
@@ -193,6 +191,13 @@ class _Twin:
                 f'nothing on {self._drive.topics.depth} near the image stamp'))
         self._observer(image, prior, result)
         return result, prior
+
+    def _read(self, message: Any, stamp: int) -> Image:
+        if self._settings['camera.model'] == 'equirectangular':
+            return read_panorama(message, stamp)
+        if isinstance(self._camera, BadMessage):
+            raise self._camera
+        return read_image(message, self._camera, stamp)
 
     def _skipped(self, stamp: int) -> bool:
         """Return whether max_rate says to leave an image out."""
