@@ -30,6 +30,7 @@ from loc2_ros.model.depth_network import (DEFAULT_DEPTH_MODEL, load_depth_networ
 from loc2_ros.model.inference import Network, Observation
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import MIN_WEIGHT, solve, Solved, Solver
+from loc2_ros.model.votes import camera_votes
 from loc2_ros.model.weights import load_model, Model, ModelError
 import numpy as np
 import torch
@@ -93,6 +94,7 @@ class Localizer:
         self.network, self.store, self.frame = network, store, frame
         self.limits, self.solver, self.quality = limits, solver, quality
         self.depth, self.seed, self.camera_height_m = depth, seed, camera_height_m
+        self.with_votes = False     # for pictures: as much work again as the solver's
 
     @property
     def contract(self) -> Contract:
@@ -133,6 +135,8 @@ class Localizer:
                        self.solver, torch.Generator().manual_seed(self.seed))
         watch.lap('solve')
         shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch)
+        if self.with_votes and bool(solved.similarity.valid):
+            shown = _with_votes(shown, seen, lifted, solved, contract, view.xy_m, psi)
         matches = int((solved.weight > MIN_WEIGHT).sum())
         # Less than any image it was calibrated on: the model does not know what it sees
         if float(solved.total) < self.limits.min_match_mass:
@@ -150,7 +154,7 @@ class Localizer:
         fix = Fix(image.stamp_ns, map_T_base, claim.covariance, claim.score,
                   float(solved.similarity.scale), matches, int(solved.inlier.sum()),
                   float(np.linalg.norm(map_T_base.xy_m - prior.xy_map_m)),
-                  replace(shown, numbers={**claim.features,
+                  replace(shown, numbers={**shown.numbers, **claim.features,
                                           'valid_fraction': crop.valid_fraction}))
         return gate(fix, prior, self.limits)
 
@@ -202,6 +206,21 @@ def _evidence(image: Image, crop: Crop, centre_m: Array, psi: float, lifted: tor
         timings_s=watch.laps)
 
 
+def _with_votes(shown: Evidence, seen: Observation, lifted: torch.Tensor, solved: Solved,
+                contract: Contract, centre_m: Array, psi: float) -> Evidence:
+    """Add where all the pairs put the camera, on the grid of the aerial cells."""
+    votes = camera_votes(seen.P, lifted, seen.usable, solved.similarity, contract.aerial_grid,
+                         contract.cell_m)
+    rows, cols = contract.aerial_grid
+    corner = np.array([-(rows - 1) / 2, -(cols - 1) / 2]) * contract.cell_m
+    ends = corner + np.array([[0.0, 0.0], [0.0, contract.cell_m], [contract.cell_m, 0.0]])
+    origin, right, down = tile_points_to_map(ends, centre_m, psi)
+    return replace(shown, votes=votes.share.cpu().numpy(),
+                   map_T_vote=np.column_stack([right - origin, down - origin, origin]),
+                   numbers={**shown.numbers, 'votes_near': votes.near,
+                            'votes_entropy': votes.entropy})
+
+
 def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     """
     Load model and map.
@@ -237,7 +256,7 @@ DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, Model], DepthSource]] = {
 
 
 def _check_camera(contract: Contract, settings: LocalizerSettings) -> None:
-    expected = getattr(contract, 'camera_model', 'pinhole')
+    expected = contract.camera_model
     if settings.camera_model != expected:
         raise ModelError(f'the model {contract.name} was trained with {expected} images and '
                          f'camera.model is {settings.camera_model}; use a model for such cameras')

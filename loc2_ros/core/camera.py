@@ -62,6 +62,19 @@ def mount_from_matrix(base_T_camera: Array, roll_rad: float = 0.0,
     return Mount(level_R_base @ rotation, Pose2(lever[0], lever[1], yaw), float(lever[2]))
 
 
+def level_mount(height_m: float, pitch_rad: float = 0.0) -> Mount:
+    """
+    Return a camera above base_link's origin that looks straight ahead.
+
+    :param pitch_rad: positive looking down.
+    """
+    base_T_camera = np.eye(4)
+    base_T_camera[:3, :3] = _rotation_y(pitch_rad) @ np.array(
+        [[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    base_T_camera[2, 3] = height_m
+    return mount_from_matrix(base_T_camera)
+
+
 def height_above_ground(given_m: float, mount: Mount) -> float | None:
     """
     Return how high the camera is above the ground.

@@ -266,6 +266,8 @@ class Evidence:
     :param weight: (N,) float64, match confidence.
     :param inlier: (N,) bool.
     :param timings_s: seconds spent per stage.
+    :param votes: (rows, cols) share of the match probability by where it puts the camera, and
+        ``map_T_vote`` (2, 3) from its cells (column, row) to the map; None unless asked for.
     """
 
     crop_rgb: NDArray[np.uint8]
@@ -277,3 +279,5 @@ class Evidence:
     inlier: NDArray[np.bool_]
     timings_s: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    votes: NDArray[np.float32] | None = None
+    map_T_vote: Array | None = None

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
+from typing import Any
 
 from loc2_ros.core.values import Array, Evidence, Fix, Image, Pose2, Prior, Rejection
+from loc2_ros.evaluate.aerial import pale
 from loc2_ros.evaluate.style import (
     ahead, BLACK, BLUE, CONFIDENCE, credit, draw_arrow, ellipse95, GREY, halo, legend_below, look,
     new_figure, ORANGE, png, VERMILION)
@@ -58,8 +60,12 @@ class Turned:
         du, dv = self._px_R_map @ [math.cos(yaw_map_rad), math.sin(yaw_map_rad)]
         self._quarters = round(1.0 - math.atan2(-dv, du) / (math.pi / 2.0)) % 4
         self._last = evidence.crop_rgb.shape[0] - 1
-        self.rgb: NDArray[np.uint8] = np.rot90(evidence.crop_rgb, self._quarters)
+        self.rgb: NDArray[np.uint8] = self.turn(evidence.crop_rgb)
         self.px_per_m = float(np.hypot(*self._px_R_map[:, 0]))
+
+    def turn(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """Turn something else that lies over the crop, such as (rows, cols) of its cells."""
+        return np.rot90(picture, self._quarters)
 
     @property
     def size(self) -> int:
@@ -133,6 +139,40 @@ def overlay(frame: Frame, evidence: Evidence) -> bytes:
         return png(figure)
 
 
+def votes(frame: Frame, evidence: Evidence) -> bytes:
+    """
+    Draw where all pairs of image and crop put the camera, at the solved heading and scale.
+
+    :raises ValueError: the votes were not counted.
+    """
+    if evidence.votes is None or evidence.map_T_vote is None:
+        raise ValueError('no votes were counted for this image')
+    crop = Turned(evidence, _heading(frame))
+    share = np.asarray(crop.turn(evidence.votes), np.float64)
+    rows, cols = evidence.votes.shape
+    corners = np.array([[-0.5, -0.5, 1.0], [cols - 0.5, rows - 0.5, 1.0]])
+    ends = crop.pixels(corners @ evidence.map_T_vote.T)
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    most = max(float(share.max()), 1e-12)
+    with look():
+        figure = new_figure(8.6, 7.6)
+        axes = figure.add_axes((0.0, 0.0, 0.84, 0.94))
+        axes.set_title('where the matches put the camera')
+        axes.imshow(pale(crop.rgb), zorder=0)
+        # Cells without votes stay clear; the root shows the weaker peaks as well
+        shown = axes.imshow(100.0 * share, extent=(low[0], high[0], high[1], low[1]),
+                            cmap=CONFIDENCE, alpha=0.85 * np.sqrt(share / most), zorder=1,
+                            interpolation='nearest')
+        bar = figure.colorbar(shown, cax=figure.add_axes((0.87, 0.1, 0.025, 0.7)))
+        bar.set_label('votes per cell (%)')
+        bar.ax.grid(False)
+        _draw_poses(axes, crop, frame)
+        _draw_crop(axes, crop, (np.full(2, crop.size / 2.0), crop.size / 2.0), imagery=False)
+        credit(axes, frame.attribution)
+        legend_below(figure, axes)
+        return png(figure)
+
+
 def _heading(frame: Frame) -> float:
     """Return the heading that is to point up."""
     if isinstance(frame.result, Fix):
@@ -192,10 +232,12 @@ def _square(crop: Turned, lifted: Array, frame: Frame) -> tuple[Array, float]:
     return np.clip((low + high) / 2.0, half, crop.size - half), half
 
 
-def _draw_crop(axes: Axes, crop: Turned, square: tuple[Array, float]) -> None:
+def _draw_crop(axes: Axes, crop: Turned, square: tuple[Array, float],
+               imagery: bool = True) -> None:
     """Draw a square of the crop with a scale bar and an arrow to the north."""
     centre, half = square
-    axes.imshow(crop.rgb, zorder=0)
+    if imagery:
+        axes.imshow(crop.rgb, zorder=0)
     axes.axis('off')
     (left, top), (right, bottom) = centre - half - 0.5, centre + half - 0.5
     axes.set(xlim=(left, right), ylim=(bottom, top))

@@ -83,7 +83,7 @@ def run_bag(path: str | Path, settings: Settings,
     """
     with open_bag(path) as bag:
         drive = examine(bag, settings, noise, seed)
-        twin = _Twin(drive, settings, make_localizer(drive.frame), observer)
+        twin = Twin(drive, settings, make_localizer(drive.frame), observer)
         with tqdm(total=drive.images, unit='image', disable=None if progress else True) as bar:
             for record in bag.records(drive_topics(drive.topics)):
                 twin.take(record)
@@ -97,7 +97,7 @@ def run_bag(path: str | Path, settings: Settings,
         seed=drive.noise.seed if drive.noise else seed), frame)
 
 
-class _Twin:
+class Twin:
     """The node's state without the node: newest camera, priors, images that wait for one."""
 
     def __init__(self, drive: Drive, settings: Settings, localizer: Localizer,

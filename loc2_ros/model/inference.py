@@ -97,8 +97,9 @@ class Network:
         """Run once on nothing, so that the first image is as fast as the others."""
         start = time.perf_counter()
         height, width = self.contract.ground_hw
-        camera = Camera(width, height, 0.58 * width, 0.58 * width, (width - 1) / 2,
-                        (height - 1) / 2)
+        camera = (Panorama(width, height) if self.contract.camera_model == 'equirectangular' else
+                  Camera(width, height, 0.58 * width, 0.58 * width, (width - 1) / 2,
+                         (height - 1) / 2))
         grey = np.full((height, width, 3), 128, np.uint8)
         size = self.contract.aerial_px
         depth = (None if self.contract.own_depth else

@@ -16,7 +16,8 @@ from typing import Any
 from loc2_ros.core.camera import Mount, panorama_rays, token_rays
 from loc2_ros.core.values import Camera, Image, Panorama, Pose2
 from loc2_ros.model.cube import face_camera, merge_faces, ROTATIONS, split_panorama
-from loc2_ros.model.depth_network import DepthNetwork, load_depth_network, network_size, NetworkDepth
+from loc2_ros.model.depth_network import (DepthNetwork, load_depth_network, network_size,
+                                          NetworkDepth)
 from loc2_ros.model.weights import ModelError
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_a_panorama_goes_through_the_network_face_by_face() -> None:
 
     network = DepthNetwork(Planes(), 'planes', 'Apache-2.0', CPU, short_side=42)
     image = Image(np.zeros((60, 120, 3), np.uint8), 0, Panorama(120, 60))
-    tokens = NetworkDepth(network).tokens(image, LEVEL, (3, 8))
-    assert tokens is not None and tokens.shape == (24,)
-    ahead = tokens.reshape(3, 8)[1, 3]          # 22.5 degrees left of straight ahead
-    assert ahead == pytest.approx(4.0 / math.cos(math.radians(22.5)), rel=0.02)
+    tokens = NetworkDepth(network).tokens(image, LEVEL, (15, 40))
+    assert tokens is not None and tokens.shape == (600,)
+    beside = tokens.reshape(15, 40)[7, 17]          # 22.5 degrees left of straight ahead
+    assert beside == pytest.approx(4.0 / math.cos(math.radians(22.5)), rel=0.02)
