@@ -48,7 +48,7 @@ def visualize(
     from loc2_ros.data.bad_message import BadMessage
     from loc2_ros.data.bag import BagError
     from loc2_ros.data.perturb import PriorNoise
-    from loc2_ros.evaluate.visualize import describe, frame_of_bag, write_frame
+    from loc2_ros.evaluate.visualize import describe, query_of_bag, write_frame
     from loc2_ros.maps.values import MapError
     from loc2_ros.model.weights import ModelError
     from loc2_ros.pipeline import load_localizer, LocalizerSettings
@@ -70,8 +70,8 @@ def visualize(
 
         if bag is not None:
             noise = None if prior_noise is None else PriorNoise.parse(prior_noise, seed)
-            found = frame_of_bag(bag, settings, make, index=index, stamp_s=stamp, noise=noise,
-                                 seed=seed)
+            found = query_of_bag(bag, settings, make, index=index, stamp_s=stamp, noise=noise,
+                                 seed=seed).frame
             title = f'{bag.stem}, image at {found.image.stamp_ns * 1e-9:.3f} s'
         else:
             found = _single(image, camera, height, pitch, prior, truth, settings, make)

@@ -34,10 +34,28 @@ _VOTES = (
     'spot is a sure pose, several are places that look alike.')
 
 
-def frame_of_bag(path: Path, settings: Mapping[str, Any],
+@dataclass(frozen=True)
+class Query:
+    """One image of a recording with all that the localizer was given, and its answer."""
+
+    localizer: Any
+    image: Image
+    prior: Prior
+    mount: Mount
+    result: Fix | Rejection
+    truth: Pose2 | None
+
+    @property
+    def frame(self) -> Frame:
+        """Return what pictures are drawn from."""
+        return Frame(self.image, self.prior, self.result, self.truth,
+                     self.localizer.store.info.attribution)
+
+
+def query_of_bag(path: Path, settings: Mapping[str, Any],
                  make_localizer: Callable[[LocalFrame], Localizer], *, index: int = 0,
                  stamp_s: float | None = None, noise: PriorNoise | None = None,
-                 seed: int = 0) -> Frame:
+                 seed: int = 0) -> Query:
     """
     Localize one image of a recording, with the prior that a run would give it.
 
@@ -65,9 +83,8 @@ def frame_of_bag(path: Path, settings: Mapping[str, Any],
             row = next((row for row in twin.rows if row.stamp_ns == wanted), None)
             raise ValueError(f'the image with stamp {wanted} was not localized: '
                              f'{row.detail if row else "it is a repetition"}')
-        image, prior, result = only.seen
-        return Frame(image, prior, result, drive.reference.at(wanted),
-                     localizer.store.info.attribution)
+        image, prior, mount, result = only.seen
+        return Query(localizer, image, prior, mount, result, drive.reference.at(wanted))
 
 
 def write_frame(frame: Frame, out: Path, title: str) -> list[Path]:
@@ -123,7 +140,7 @@ class _Only:
 
     localizer: Localizer
     stamp_ns: int
-    seen: tuple[Image, Prior, Fix | Rejection] | None = None
+    seen: tuple[Image, Prior, Mount, Fix | Rejection] | None = None
 
     @property
     def depth(self) -> Any:
@@ -135,7 +152,7 @@ class _Only:
         if image.stamp_ns != self.stamp_ns:
             return Rejection(image.stamp_ns, Reason.NO_PRIOR, detail='another image is wanted')
         result = self.localizer.localize(image, prior, mount)
-        self.seen = image, prior, result
+        self.seen = image, prior, mount, result
         return result
 
 

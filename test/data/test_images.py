@@ -9,7 +9,8 @@ from types import SimpleNamespace as Message
 from typing import Any
 
 import cv2
-from loc2_ros.core.values import Reason
+from loc2_ros.core.values import Panorama, Reason
+from loc2_ros.data.images import read_panorama
 from loc2_ros.data.messages import BadMessage, check_raw_image, decode_compressed, decode_raw
 import numpy as np
 import pytest
@@ -146,3 +147,12 @@ def test_a_scrambled_png_is_refused() -> None:
 def test_a_16_bit_png_is_refused_with_a_hint() -> None:
     data = cv2.imencode('.png', scene().astype(np.uint16) * 256)[1].tobytes()
     refused(decode_compressed, Message(data=data), '8 bit')
+
+
+def test_a_panorama_brings_its_own_camera_and_is_twice_as_wide_as_high() -> None:
+    image = read_panorama(raw(np.zeros((20, 40, 3), np.uint8), 'rgb8'), 7)
+    assert image.camera == Panorama(40, 20) and image.stamp_ns == 7
+    assert read_panorama(Message(data=encoded('.png', scene(50, 100))), 7).rgb.shape == (50, 100,
+                                                                                         3)
+    refused(lambda message: read_panorama(message, 7),
+            raw(np.zeros((20, 60, 3), np.uint8), 'rgb8'), 'twice as wide as high.*60x20')
