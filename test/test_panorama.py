@@ -29,7 +29,7 @@ from loc2_ros.model.inference import Observation
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import ModelError
-from loc2_ros.pipeline import Localizer, LocalizerSettings, _check_camera
+from loc2_ros.pipeline import _check_camera, Localizer, LocalizerSettings
 from loc2_ros.ros.params import defaults
 from loc2_ros.synthetic.drive import DriveFrames, INFO, write_drive
 import numpy as np

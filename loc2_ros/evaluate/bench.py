@@ -77,8 +77,7 @@ def bench(localizer: Any, image: Image, prior: Prior, mount: Mount, repeats: int
     for run, seconds in zip(runs, whole):
         run[END_TO_END] = seconds
         run[NO_AERIAL] = max(0.0, seconds - sum(run.get(name, 0.0) for name in _AERIAL))
-    names = [name for name in runs[-1]]
-    stages = {name: [run.get(name, 0.0) for run in runs[warm:]] for name in names}
+    stages = {name: [run.get(name, 0.0) for run in runs[warm:]] for name in runs[-1]}
     about = localizer.about()
     return Bench(stages, {
         'model': about.get('checkpoint'), 'device': about.get('device'),

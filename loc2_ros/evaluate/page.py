@@ -108,7 +108,8 @@ def render_page(title: str, metrics: Mapping[str, Any], pictures: Sequence[Pictu
     if note:
         shown.append(f'<p>No image is shown: {escape(note)}</p>')
     return _PAGE.substitute(
-        style=_STYLE, title=escape(title), summary=escape(_summary(metrics)), cards=_cards(metrics),
+        style=_STYLE, title=escape(title), summary=escape(_summary(metrics)),
+        cards=_cards(metrics),
         pictures='\n'.join(shown), tables=_tables(metrics), version=escape(__version__))
 
 

@@ -101,7 +101,7 @@ class Twin:
     """The node's state without the node: newest camera, priors, images that wait for one."""
 
     def __init__(self, drive: Drive, settings: Settings, localizer: Localizer,
-                 observer: Observer | None) -> None:
+                 observer: Observer | None = None) -> None:
         self._drive, self._settings, self._localizer = drive, settings, localizer
         self._observer = observer or (lambda image, prior, result: None)
         self._intake = PriorIntake(settings, self._mounting)

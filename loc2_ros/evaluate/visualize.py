@@ -1,6 +1,6 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""One image, explained: its matches, its ground on the photo, its votes, its pose and the truth."""
+"""One image, explained: its matches, its ground on the photo, its votes, its pose."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 from loc2_ros.cli.main import app
 from loc2_ros.data.depth_files import (check, DepthError, encode_depth, Format, KITTI, kitti_jobs,
-                                       precompute, read_depth, STRIPED, stripe_share, VIGOR,
+                                       precompute, read_depth, stripe_share, STRIPED, VIGOR,
                                        vigor_jobs)
 import numpy as np
 import pytest
