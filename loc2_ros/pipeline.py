@@ -106,7 +106,7 @@ class Localizer:
         self.network, self.store, self.frame = network, store, frame
         self.limits, self.solver, self.quality = limits, solver, quality
         self.depth, self.seed, self.camera_height_m = depth, seed, camera_height_m
-        self.with_votes = False     # for pictures: as much work again as the solver's
+        self.explain = False        # evidence with layout and votes, which cost time
 
     @property
     def contract(self) -> Contract:
@@ -153,8 +153,9 @@ class Localizer:
         watch.lap('solve')
         shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch,
                           rolled_px)
-        if self.with_votes and bool(solved.similarity.valid):
-            shown = _with_votes(shown, seen, lifted, solved, contract, view.xy_m, psi)
+        if self.explain and bool(solved.similarity.valid):
+            shown = _explained(shown, image, mount, seen, lifted, solved, contract, view.xy_m,
+                               psi, rolled_px)
         matches = int((solved.weight > MIN_WEIGHT).sum())
         # Less than any image it was calibrated on: the model does not know what it sees
         if float(solved.total) < self.limits.min_match_mass:
@@ -219,24 +220,36 @@ def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
 def _evidence(image: Image, crop: Crop, centre_m: Array, psi: float, lifted: torch.Tensor,
               seen: Observation, solved: Solved, contract: Contract, watch: _Watch,
               rolled_px: int) -> Evidence:
-    rows, cols = contract.ground_grid
     shown = (solved.weight > MIN_WEIGHT).numpy()
-    v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
-                       (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
-    u = (u + 0.5 - rolled_px) % image.camera.width - 0.5    # in the image as it came
     placed = solved.similarity.apply(torch.where(seen.usable[:, None], lifted, 0.0))
     return Evidence(
         crop_rgb=crop.image, map_T_px=crop.map_T_px,
-        ground_uv_px=np.stack([u.ravel(), v.ravel()], -1)[shown],
+        ground_uv_px=_token_pixels(image, contract.ground_grid, rolled_px)[shown],
         lifted_map_m=tile_points_to_map(placed.double().numpy(), centre_m, psi)[shown],
         matched_map_m=tile_points_to_map(solved.tile_m.double().numpy(), centre_m, psi)[shown],
         weight=solved.weight.double().numpy()[shown], inlier=solved.inlier.numpy()[shown],
         timings_s=watch.laps)
 
 
-def _with_votes(shown: Evidence, seen: Observation, lifted: torch.Tensor, solved: Solved,
-                contract: Contract, centre_m: Array, psi: float) -> Evidence:
-    """Add where all the pairs put the camera, on the grid of the aerial cells."""
+def _token_pixels(image: Image, grid_hw: tuple[int, int], rolled_px: int) -> Array:
+    """Return the pixel at each token's centre, (h * w, 2), in the image as it came."""
+    rows, cols = grid_hw
+    v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
+                       (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
+    u = (u + 0.5 - rolled_px) % image.camera.width - 0.5
+    return np.stack([u.ravel(), v.ravel()], -1)
+
+
+def _explained(shown: Evidence, image: Image, mount: Mount, seen: Observation,
+               lifted: torch.Tensor, solved: Solved, contract: Contract, centre_m: Array,
+               psi: float, rolled_px: int) -> Evidence:
+    """Add where all tokens of the ground lie, and where all the pairs put the camera."""
+    # Above the horizon is no ground but sky and roofs
+    down = (seen.rays.double().cpu() @ torch.as_tensor(mount.level_R_camera).T)[:, 1]
+    ground = seen.usable & (down > 0.0).to(seen.usable.device)
+    placed = solved.similarity.apply(torch.where(ground[:, None], lifted, math.nan))
+    layout = tile_points_to_map(placed.double().numpy(), centre_m, psi)
+    pixels = _token_pixels(image, contract.ground_grid, rolled_px)
     votes = camera_votes(seen.P, lifted, seen.usable, solved.similarity, contract.aerial_grid,
                          contract.cell_m)
     rows, cols = contract.aerial_grid
@@ -244,6 +257,8 @@ def _with_votes(shown: Evidence, seen: Observation, lifted: torch.Tensor, solved
     ends = corner + np.array([[0.0, 0.0], [0.0, contract.cell_m], [contract.cell_m, 0.0]])
     origin, right, down = tile_points_to_map(ends, centre_m, psi)
     return replace(shown, votes=votes.share.cpu().numpy(),
+                   layout_map_m=layout.reshape(*contract.ground_grid, 2),
+                   layout_uv_px=pixels.reshape(*contract.ground_grid, 2),
                    map_T_vote=np.column_stack([right - origin, down - origin, origin]),
                    numbers={**shown.numbers, 'votes_near': votes.near,
                             'votes_entropy': votes.entropy})

@@ -63,7 +63,7 @@ def visualize(
 
         def make(frame: Any) -> Any:
             made = load_localizer(LocalizerSettings(**localizer_settings(settings)), frame)
-            made.with_votes = True
+            made.explain = True
             if notice := made.about().get('depth_notice'):
                 typer.echo(notice, err=True)
             return made

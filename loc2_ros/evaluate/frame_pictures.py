@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 SHOWN = (12, 5)         # at most one match per field of such a grid over the image
 GROUND_PX, CROP_PX, GAP_PX = 1000.0, 620.0, 40.0
 ARROW_M, MARGIN_M = 5.0, 6.0
+FILL = 16               # points between two tokens, per axis
+SURFACE_M = 6.0         # neighbouring tokens further apart are not on one surface
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,56 @@ def overlay(frame: Frame, evidence: Evidence) -> bytes:
         credit(right, frame.attribution)
         legend_below(figure, right)
         return png(figure)
+
+
+def layout(frame: Frame, evidence: Evidence) -> bytes:
+    """
+    Draw the camera image as seen from above, on the aerial crop, beside the crop alone.
+
+    :raises ValueError: the layout was not kept.
+    """
+    if evidence.layout_map_m is None or evidence.layout_uv_px is None:
+        raise ValueError('no layout was kept for this image')
+    crop = Turned(evidence, _heading(frame))
+    xy, uv = _filled(evidence.layout_map_m, evidence.layout_uv_px)
+    painted = np.array(crop.rgb)
+    place = np.rint(crop.pixels(xy)).astype(np.int64)
+    inside = ((place >= 0) & (place < crop.size)).all(axis=1)
+    place, uv = place[inside], uv[inside]
+    # In the order of the rows, so that what is near covers what is far
+    painted[place[:, 1], place[:, 0]] = np.rint(255.0 * _colours(frame.image, uv))
+    with look():
+        figure = new_figure(13.0, 6.8)
+        left, right = figure.subplots(1, 2)
+        square = _square(crop, place.astype(np.float64), frame)
+        for axes, rgb, name in ((left, painted, 'the camera image from above'),
+                                (right, crop.rgb, 'the aerial photo')):
+            axes.set_title(name)
+            axes.imshow(rgb, zorder=0)
+            _draw_poses(axes, crop, frame)
+            _draw_crop(axes, crop, square, imagery=False)
+        credit(right, frame.attribution)
+        legend_below(figure, right)
+        return png(figure)
+
+
+def _filled(xy_m: Array, uv_px: Array) -> tuple[Array, Array]:
+    """Return points between neighbouring tokens, (N, 2) each, far rows first."""
+    corners = [(slice(None, -1), slice(None, -1)), (slice(None, -1), slice(1, None)),
+               (slice(1, None), slice(None, -1)), (slice(1, None), slice(1, None))]
+    both = np.concatenate([xy_m, uv_px], -1)
+    quads = np.stack([both[part] for part in corners], 2)               # (h - 1, w - 1, 4, 4)
+    reach = np.ptp(quads, axis=2)                                       # NaN where one is unknown
+    with np.errstate(invalid='ignore'):
+        # What is not one surface, or the seam of a panorama, has nothing in between
+        whole = (np.hypot(reach[..., 0], reach[..., 1]) < SURFACE_M) & (
+            reach[..., 2] < 4 * uv_px.max() / uv_px.shape[1])
+    at = (np.arange(FILL) + 0.5) / FILL
+    down, across = (part.ravel() for part in np.meshgrid(at, at, indexing='ij'))
+    share = np.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across),
+                      down * across], -1)                               # (FILL^2, 4)
+    points = np.einsum('fk,nkd->nfd', share, quads[whole]).reshape(-1, 4)
+    return points[:, :2], points[:, 2:]
 
 
 def votes(frame: Frame, evidence: Evidence) -> bytes:

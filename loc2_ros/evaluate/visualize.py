@@ -17,7 +17,7 @@ from loc2_ros.data.bag import open_bag
 from loc2_ros.data.messages import stamp_ns
 from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.data.recording import drive_topics, examine
-from loc2_ros.evaluate.frame_pictures import Frame, matches, overlay, votes
+from loc2_ros.evaluate.frame_pictures import Frame, layout, matches, overlay, votes
 from loc2_ros.evaluate.page import Picture, render_frame_page
 from loc2_ros.evaluate.report import Localizer
 from loc2_ros.evaluate.run import Twin
@@ -29,6 +29,9 @@ _OVERLAY = (
     'Left: points of the camera image, lifted by their depth, scaled by the solved factor and '
     'placed with the solved pose; roads and markings should continue the photo. Right: how far '
     'each lies from its match.')
+_LAYOUT = (
+    'Left: what the camera saw, laid on the photo by its depth, the solved scale and the solved '
+    'pose. Right: the photo alone.')
 _VOTES = (
     'At the solved heading and scale each pair of image and crop says where the camera is. One '
     'spot is a sure pose, several are places that look alike.')
@@ -99,6 +102,9 @@ def write_frame(frame: Frame, out: Path, title: str) -> list[Path]:
         pictures = [Picture('Matches', matches(frame, seen, facts), _MATCHES, 'matches.png'),
                     Picture('The ground on the aerial photo', overlay(frame, seen), _OVERLAY,
                             'overlay.png')]
+        if seen.layout_map_m is not None:
+            pictures.append(Picture('The camera image from above', layout(frame, seen), _LAYOUT,
+                                    'layout.png'))
         if seen.votes is not None:
             pictures.append(Picture('Votes', votes(frame, seen), _VOTES, 'votes.png'))
     out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from loc2_ros.core.camera import level_mount, Mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import (Camera, Evidence, Fix, Image, Panorama, Pose2, Prior, Reason,
                                   Rejection)
-from loc2_ros.evaluate.frame_pictures import Frame, votes
+from loc2_ros.evaluate.frame_pictures import _filled, FILL, Frame, votes
 from loc2_ros.evaluate.visualize import describe, query_of_bag, write_frame
 from loc2_ros.maps.values import StoreInfo
 from loc2_ros.ros.params import defaults
@@ -39,7 +39,7 @@ class Sees:
     """A localizer that answers with its prior, four matches and one vote where the camera is."""
 
     def __init__(self, frame: LocalFrame) -> None:
-        self.store, self.frame, self.with_votes = Store(), frame, True
+        self.store, self.frame, self.explain = Store(), frame, True
         self.given: list[tuple[Image, Prior, Mount]] = []
 
     def about(self) -> dict[str, Any]:
@@ -62,6 +62,11 @@ def evidence(centre: Any, vote: tuple[int, int] = (10, 10)) -> Evidence:
                          [0.0, -gsd, centre[1] + half - gsd / 2]])
     map_T_vote = np.array([[CELL_M, 0.0, centre[0] - half + CELL_M / 2],
                            [0.0, -CELL_M, centre[1] + half - CELL_M / 2]])
+    # Tokens every 2 m from 4 m ahead of a camera that looks east, one of them unknown
+    ahead, right = np.meshgrid(12.0 - 2 * np.arange(5), np.arange(8) * 2.0 - 7.0, indexing='ij')
+    layout = np.stack([centre[0] + ahead, centre[1] - right], -1)
+    layout[4, 7] = np.nan
+    v, u = np.meshgrid(np.arange(5) * 4.0 + 4, np.arange(8) * 10.0 + 5, indexing='ij')
     share = np.zeros((CELLS, CELLS), np.float32)
     share[vote] = 1.0
     points = np.asarray(centre) + np.array([[5.0, 0.0], [10.0, 3.0], [10.0, -3.0], [15.0, 6.0]])
@@ -69,7 +74,8 @@ def evidence(centre: Any, vote: tuple[int, int] = (10, 10)) -> Evidence:
                     np.array([[10.0, 15.0], [30.0, 15.0], [50.0, 18.0], [70.0, 20.0]]), points,
                     points + 0.5, np.array([0.9, 0.5, 0.3, 0.2]),
                     np.array([True, True, True, False]), {},
-                    {'votes_near': 0.8, 'votes_entropy': 0.1}, share, map_T_vote)
+                    {'votes_near': 0.8, 'votes_entropy': 0.1}, layout, np.stack([u, v], -1), share,
+                    map_T_vote)
 
 
 @pytest.fixture(scope='module')
@@ -133,16 +139,29 @@ def test_a_vote_twenty_metres_ahead_is_drawn_above_one_where_the_vehicle_is(
     assert up > 60 and abs(right) < 0.2 * up
 
 
+def test_the_ground_between_tokens_is_filled_and_gaps_stay_gaps() -> None:
+    shown = evidence((0.0, 0.0))
+    assert shown.layout_map_m is not None and shown.layout_uv_px is not None
+    xy, uv = _filled(shown.layout_map_m, shown.layout_uv_px)
+    assert len(xy) == (4 * 7 - 1) * FILL ** 2           # one corner is unknown
+    # Linear in between: 2 m are 4 rows or 10 columns of the image
+    assert 12.0 - xy[:, 0] == pytest.approx((uv[:, 1] - 4.0) / 2)
+    assert 7.0 - xy[:, 1] == pytest.approx((uv[:, 0] - 5.0) / 5)
+    far = shown.layout_map_m.copy()
+    far[0, :, 0] += 20.0                                # another surface, far behind
+    assert len(_filled(far, shown.layout_uv_px)[0]) == (3 * 7 - 1) * FILL ** 2
+
+
 def test_all_pictures_and_a_page_are_written(tmp_path: Path) -> None:
     frame, _ = frame_with((10, 10), 0.3)
     written = write_frame(frame, tmp_path / 'out', 'one <image>')
-    assert [path.name for path in written] == ['matches.png', 'overlay.png', 'votes.png',
-                                               'visualize.html']
-    for path in written[:3]:
+    assert [path.name for path in written] == ['matches.png', 'overlay.png', 'layout.png',
+                                               'votes.png', 'visualize.html']
+    for path in written[:4]:
         picture = cv2.imread(str(path))
         assert picture is not None and min(picture.shape[:2]) > 300 and picture.std() > 5
-    page = written[3].read_text()
-    assert page.count('data:image/') == 3 and 'one &lt;image&gt;' in page
+    page = written[4].read_text()
+    assert page.count('data:image/') == 4 and 'one &lt;image&gt;' in page
     assert '3 inliers' in page and 'src="http' not in page
 
 
@@ -171,7 +190,7 @@ def test_a_single_image_with_camera_and_prior(tmp_path: Path,
     picture, prior, mount = made[0].given[0]
     assert picture.rgb[0, 0].tolist() == [30, 20, 10]
     assert picture.camera == Camera(80, 24, 50.0, 51.0, 39.5, 10.0)
-    assert prior.yaw_map_rad == pytest.approx(math.radians(30)) and made[0].with_votes
+    assert prior.yaw_map_rad == pytest.approx(math.radians(30)) and made[0].explain
     assert mount.height_m == pytest.approx(1.8)
     for wrong, words in ((['--camera', '1,2'], '--camera takes 4 numbers'),
                          (['--prior', 'here'], '--prior takes 3 numbers'),
