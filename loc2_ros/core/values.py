@@ -266,8 +266,8 @@ class Evidence:
     :param weight: (N,) float64, match confidence.
     :param inlier: (N,) bool.
     :param timings_s: seconds spent per stage.
-    :param layout_map_m: (h, w, 2) every token below the horizon, placed like the lifted points, NaN
-        for the others; ``layout_uv_px`` (h, w, 2) its pixel. None unless asked for.
+    :param layout_map_m: (h, w, 2) every token below the horizon, placed like the lifted points,
+        NaN for the others; ``layout_uv_px`` (h, w, 2) its pixel. None unless asked for.
     :param votes: (rows, cols) share of the match probability by where it puts the camera, and
         ``map_T_vote`` (2, 3) from its cells (column, row) to the map; None unless asked for.
     """
