@@ -152,9 +152,11 @@ def load_depth_network(name_or_dir: str, device: torch.device,
         facts, _ = DepthAnythingConfig.get_config_dict(name_or_dir, local_files_only=True)
         _check_config(facts, name_or_dir)
         with _quiet():
-            net, report = DepthAnythingForDepthEstimation.from_pretrained(
+            # Its stubs do not know that there are two with output_loading_info
+            loaded: Any = DepthAnythingForDepthEstimation.from_pretrained(
                 name_or_dir, local_files_only=True, use_safetensors=True, dtype=torch.float32,
                 output_loading_info=True)
+        net, report = loaded
     except ModelError:
         raise
     # What transformers, safetensors and json raise for files that are absent or damaged
