@@ -12,28 +12,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 import math
 import time
-from typing import Any
+from typing import Any, Callable
 
 from loc2_ros.core.align import Ransac
 from loc2_ros.core.camera import (height_above_ground, Mount, tile_points_to_map,
                                   tile_to_map)
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import gate, Limits
-from loc2_ros.core.lift import lift_planar
+from loc2_ros.core.lift import lift_planar, lift_range
 from loc2_ros.core.panorama import roll_panorama
 from loc2_ros.core.similarity import ScalePrior
-from loc2_ros.core.values import (Array, Evidence, Fix, Image, Pose2, Prior, Reason,
+from loc2_ros.core.values import (Array, Evidence, Fix, Image, Panorama, Pose2, Prior, Reason,
                                   Rejection, wrap_pi)
 from loc2_ros.maps.store import Crop, MapStore, open_store
 from loc2_ros.maps.values import PX_RANGE, SIZE_RANGE_M
 from loc2_ros.model.contract import Contract, ContractError
 from loc2_ros.model.depth import (Depth, DepthImages, DepthSource, FlatGround, LidarDepth,
                                   ModelDepth)
+from loc2_ros.model.depth_network import (DEFAULT_DEPTH_MODEL, load_depth_network, NetworkDepth)
 from loc2_ros.model.inference import Network, Observation
 from loc2_ros.model.presets import tile_for
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import MIN_WEIGHT, PAIR_SEARCH, solve, Solved, Solver
-from loc2_ros.model.weights import load_model, ModelError
+from loc2_ros.model.votes import camera_votes
+from loc2_ros.model.weights import load_model, Model, ModelError
 import numpy as np
 import torch
 
@@ -52,6 +54,8 @@ class LocalizerSettings:
     :param heading: where the heading prior comes from, 'none' if there is none.
     :param map_path: MBTiles, tile folder or raster; see ``open_store``.
     :param map_offset_m: () or (east, north), where the imagery shows a point minus where it is.
+    :param camera_model: pinhole or equirectangular.
+    :param depth_model: folder or cached name of a depth network, for ``depth_source`` network.
     :param crop_size_m: side of the aerial crop, ``resolution`` its metres per pixel.
     :param covariance_floor: () or standard deviations (m, m, rad).
     """
@@ -79,7 +83,9 @@ class LocalizerSettings:
     covariance_floor: tuple[float, ...] = ()
     covariance_ceiling: tuple[float, ...] = (30.0, 30.0, 1.6)
     covariance_scale: float = 1.0
+    camera_model: str = 'pinhole'
     depth_source: str = 'model'
+    depth_model: str = ''
     camera_height: float = 0.0
     camera_pitch: float = 0.0
 
@@ -101,6 +107,7 @@ class Localizer:
         self.network, self.store, self.frame = network, store, frame
         self.limits, self.solver, self.quality = limits, solver, quality
         self.depth, self.seed, self.camera_height_m = depth, seed, camera_height_m
+        self.explain = False        # evidence with layout and votes, which cost time
 
     @property
     def contract(self) -> Contract:
@@ -124,7 +131,7 @@ class Localizer:
             return Rejection(image.stamp_ns, Reason.MAP_COVERAGE,
                              {'valid_fraction': crop.valid_fraction,
                               'min_valid_fraction': self.limits.min_valid_fraction})
-        depth = self.depth.tokens(image, mount, contract.ground_grid)
+        depth = self.depth.tokens(image, mount, contract.ground_grid, contract.rays)
         if depth is None and not self.depth.from_model:
             detail = (f'the camera is {mount.height_m:.2f} m above base_frame, which is no height '
                       'above the ground; set depth.camera_height') \
@@ -135,19 +142,24 @@ class Localizer:
             turn = wrap_pi(math.pi / 2 - view.yaw_rad)
             image, mount, rolled_px = roll_panorama(image, mount, turn)
             depth = _rolled(depth, contract.ground_grid, turn)
+        watch.lap('depth')
         try:
             seen = self.network.observe(image, crop.image, depth, mount,
                                         height_above_ground(self.camera_height_m, mount))
         except RuntimeError as error:       # what torch raises, out of memory included
             return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
         watch.lap('network')
-        lifted = lift_planar(seen.depth_m, seen.rays,
-                             torch.as_tensor(mount.level_R_camera).to(seen.depth_m))
+        lift = lift_range if isinstance(image.camera, Panorama) else lift_planar
+        lifted = lift(seen.depth_m, seen.rays,
+                      torch.as_tensor(mount.level_R_camera).to(seen.depth_m))
         solved = solve(seen.P, lifted, seen.usable, contract.aerial_grid, contract.cell_m,
                        self.solver, torch.Generator().manual_seed(self.seed))
         watch.lap('solve')
         shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch,
                           rolled_px)
+        if self.explain and bool(solved.similarity.valid):
+            shown = _explained(shown, image, mount, seen, lifted, solved, contract, view.xy_m,
+                               psi, rolled_px)
         matches = int((solved.weight > MIN_WEIGHT).sum())
         # Less than any image it was calibrated on: the model does not know what it sees
         if float(solved.total) < self.limits.min_match_mass:
@@ -165,13 +177,14 @@ class Localizer:
         fix = Fix(image.stamp_ns, map_T_base, claim.covariance, claim.score,
                   float(solved.similarity.scale), matches, int(solved.inlier.sum()),
                   float(np.linalg.norm(map_T_base.xy_m - prior.xy_map_m)),
-                  replace(shown, numbers={**claim.features,
+                  replace(shown, numbers={**shown.numbers, **claim.features,
                                           'valid_fraction': crop.valid_fraction}))
         return gate(fix, prior, self.limits)
 
     def about(self) -> dict[str, Any]:
-        """Return what diagnostics tell about the model."""
-        return self.network.about()
+        """Return what diagnostics tell about the model, and about a depth network beside it."""
+        more = self.depth.about() if isinstance(self.depth, NetworkDepth) else {}
+        return {**self.network.about(), **more}
 
     def close(self) -> None:
         """Release the map and the network's memory."""
@@ -211,19 +224,48 @@ def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
 def _evidence(image: Image, crop: Crop, centre_m: Array, psi: float, lifted: torch.Tensor,
               seen: Observation, solved: Solved, contract: Contract, watch: _Watch,
               rolled_px: int) -> Evidence:
-    rows, cols = contract.ground_grid
     shown = (solved.weight > MIN_WEIGHT).numpy()
-    v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
-                       (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
-    u = (u + 0.5 - rolled_px) % image.camera.width - 0.5    # in the image as it came
     placed = solved.similarity.apply(torch.where(seen.usable[:, None], lifted, 0.0))
     return Evidence(
         crop_rgb=crop.image, map_T_px=crop.map_T_px,
-        ground_uv_px=np.stack([u.ravel(), v.ravel()], -1)[shown],
+        ground_uv_px=_token_pixels(image, contract.ground_grid, rolled_px)[shown],
         lifted_map_m=tile_points_to_map(placed.double().numpy(), centre_m, psi)[shown],
         matched_map_m=tile_points_to_map(solved.tile_m.double().numpy(), centre_m, psi)[shown],
         weight=solved.weight.double().numpy()[shown], inlier=solved.inlier.numpy()[shown],
         timings_s=watch.laps)
+
+
+def _token_pixels(image: Image, grid_hw: tuple[int, int], rolled_px: int) -> Array:
+    """Return the pixel at each token's centre, (h * w, 2), in the image as it came."""
+    rows, cols = grid_hw
+    v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
+                       (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
+    u = (u + 0.5 - rolled_px) % image.camera.width - 0.5
+    return np.stack([u.ravel(), v.ravel()], -1)
+
+
+def _explained(shown: Evidence, image: Image, mount: Mount, seen: Observation,
+               lifted: torch.Tensor, solved: Solved, contract: Contract, centre_m: Array,
+               psi: float, rolled_px: int) -> Evidence:
+    """Add where all tokens of the ground lie, and where all the pairs put the camera."""
+    # Above the horizon is no ground but sky and roofs
+    down = (seen.rays.double().cpu() @ torch.as_tensor(mount.level_R_camera).T)[:, 1]
+    ground = seen.usable & (down > 0.0).to(seen.usable.device)
+    placed = solved.similarity.apply(torch.where(ground[:, None], lifted, math.nan))
+    layout = tile_points_to_map(placed.double().numpy(), centre_m, psi)
+    pixels = _token_pixels(image, contract.ground_grid, rolled_px)
+    votes = camera_votes(seen.P, lifted, seen.usable, solved.similarity, contract.aerial_grid,
+                         contract.cell_m)
+    rows, cols = contract.aerial_grid
+    corner = np.array([-(rows - 1) / 2, -(cols - 1) / 2]) * contract.cell_m
+    ends = corner + np.array([[0.0, 0.0], [0.0, contract.cell_m], [contract.cell_m, 0.0]])
+    origin, right, down = tile_points_to_map(ends, centre_m, psi)
+    return replace(shown, votes=votes.share.cpu().numpy(),
+                   layout_map_m=layout.reshape(*contract.ground_grid, 2),
+                   layout_uv_px=pixels.reshape(*contract.ground_grid, 2),
+                   map_T_vote=np.column_stack([right - origin, down - origin, origin]),
+                   numbers={**shown.numbers, 'votes_near': votes.near,
+                            'votes_entropy': votes.entropy})
 
 
 def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
@@ -236,10 +278,11 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     model = load_model(settings.checkpoint, settings.device, settings.precision,
                        settings.backbone, settings.preset)
     contract = _sized(model.contract, settings)
+    _check_camera(contract, settings)
     if contract.needs_heading and settings.heading == 'none':
         raise ModelError(f'the model {contract.name} needs a heading prior; set prior.heading to '
                          'imu, or take a model that needs none, such as kitti_ori180')
-    depth = DEPTH_SOURCES[settings.depth_source](settings)
+    depth = DEPTH_SOURCES[settings.depth_source](settings, model)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
                          'image, lidar or flat')
@@ -254,10 +297,20 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
                      settings.camera_height)
 
 
-DEPTH_SOURCES: dict[str, Any] = {
-    'model': lambda settings: ModelDepth(), 'image': lambda settings: DepthImages(),
-    'lidar': lambda settings: LidarDepth(),
-    'flat': lambda settings: FlatGround(settings.camera_height, settings.camera_pitch)}
+DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, Model], DepthSource]] = {
+    'model': lambda settings, model: ModelDepth(),
+    'network': lambda settings, model: NetworkDepth(load_depth_network(
+        settings.depth_model or DEFAULT_DEPTH_MODEL, model.device, model.dtype)),
+    'image': lambda settings, model: DepthImages(),
+    'lidar': lambda settings, model: LidarDepth(),
+    'flat': lambda settings, model: FlatGround(settings.camera_height, settings.camera_pitch)}
+
+
+def _check_camera(contract: Contract, settings: LocalizerSettings) -> None:
+    expected = contract.camera_model
+    if settings.camera_model != expected:
+        raise ModelError(f'the model {contract.name} was trained with {expected} images and '
+                         f'camera.model is {settings.camera_model}; use a model for such cameras')
 
 
 def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:

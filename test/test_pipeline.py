@@ -145,6 +145,27 @@ def test_the_evidence_shows_lifted_points_on_their_matches() -> None:
     assert set(shown.timings_s) >= {'crop', 'network', 'solve'}
 
 
+def test_votes_and_layout_are_those_of_the_truth() -> None:
+    truth, mount = Pose2(5.0, 6.0, 1.0), _mount(0.3)
+    localizer = _localizer(truth, mount)
+    localizer.explain = True
+    found = localizer.localize(IMAGE, _prior(truth), mount)
+    assert isinstance(found, Fix) and found.evidence is not None
+    shown = found.evidence
+    assert shown.votes is not None and shown.map_T_vote is not None
+    row, col = np.unravel_index(shown.votes.argmax(), shown.votes.shape)
+    peak = shown.map_T_vote @ (col, row, 1.0)
+    camera = truth @ mount.base_T_camera
+    assert peak == pytest.approx(camera.xy_m, abs=CONTRACT.cell_m)
+    assert shown.numbers['votes_near'] > 0.9
+    # A token that was matched lies in the layout where the lifted points have it
+    assert shown.layout_map_m is not None and shown.layout_uv_px is not None
+    layout, pixels = shown.layout_map_m.reshape(-1, 2), shown.layout_uv_px.reshape(-1, 2)
+    index = [int(np.flatnonzero((pixels == uv).all(axis=1))[0]) for uv in shown.ground_uv_px]
+    np.testing.assert_allclose(layout[index], shown.lifted_map_m, atol=1e-6)
+    assert np.isnan(layout[pixels[:, 1] < 96 - 2]).all()        # sky: the camera is level
+
+
 def test_too_little_map_is_a_reason() -> None:
     truth, mount = Pose2(0.0, 0.0, 0.0), _mount()
     localizer = _localizer(truth, mount)

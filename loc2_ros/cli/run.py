@@ -51,6 +51,8 @@ def run(
 
         def make(frame: Any) -> Any:
             made.append(load_localizer(LocalizerSettings(**localizer_settings(settings)), frame))
+            if notice := made[0].about().get('depth_notice'):
+                typer.echo(notice, err=True)
             return made[0]
 
         result = run_bag(bag, settings, make, noise=noise, seed=seed, progress=not quiet)

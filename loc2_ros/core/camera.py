@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 
-from loc2_ros.core.values import Array, Camera, Pose2, wrap_pi
+from loc2_ros.core.values import Array, Camera, Panorama, Pose2, wrap_pi
 import numpy as np
 
 _SPACINGS = ('centers', 'edges')
@@ -62,6 +62,19 @@ def mount_from_matrix(base_T_camera: Array, roll_rad: float = 0.0,
     return Mount(level_R_base @ rotation, Pose2(lever[0], lever[1], yaw), float(lever[2]))
 
 
+def level_mount(height_m: float, pitch_rad: float = 0.0) -> Mount:
+    """
+    Return a camera above base_link's origin that looks straight ahead.
+
+    :param pitch_rad: positive looking down.
+    """
+    base_T_camera = np.eye(4)
+    base_T_camera[:3, :3] = _rotation_y(pitch_rad) @ np.array(
+        [[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    base_T_camera[2, 3] = height_m
+    return mount_from_matrix(base_T_camera)
+
+
 def height_above_ground(given_m: float, mount: Mount) -> float | None:
     """
     Return how high the camera is above the ground.
@@ -76,15 +89,20 @@ def height_above_ground(given_m: float, mount: Mount) -> float | None:
     return mount.height_m if low <= mount.height_m <= high else None
 
 
-def token_rays(camera: Camera, grid_hw: tuple[int, int], rays: str = 'centers') -> Array:
+def token_rays(camera: Camera | Panorama, grid_hw: tuple[int, int],
+               rays: str = 'centers') -> Array:
     """
     Return the viewing ray of each cell of a grid laid over the image, row-major.
+
+    Its length is such that depth times ray is the point, whichever depth the camera has.
 
     :param camera: the camera of exactly the image under the grid.
     :param rays: 'centers' of cells; 'edges' spans the image from edge to edge and ignores the
         half pixel, which the released weights were trained with (model.md 5, defect B3).
-    :returns: (h * w, 3) float64, optical axes, z = 1.
+    :returns: (h * w, 3) float64, optical axes; z = 1 for a pinhole, unit length for a panorama.
     """
+    if isinstance(camera, Panorama):
+        return panorama_rays(grid_hw, rays)
     h, w = grid_hw
     if _check(rays) == 'edges':
         u, v = np.linspace(0.0, camera.width, w), np.linspace(0.0, camera.height, h)
@@ -128,18 +146,30 @@ def tile_grid(grid_hw: tuple[int, int], side_m: float, grid: str = 'centers') ->
     return side_m * np.stack(np.meshgrid(x, y, indexing='ij'), -1).reshape(-1, 2)
 
 
-def project(points_camera: Array, camera: Camera) -> tuple[Array, Array]:
+def project(points_camera: Array, camera: Camera | Panorama) -> tuple[Array, Array]:
     """
     Project points into the image.
 
     :param points_camera: (N, 3) in optical axes, metres.
-    :returns: uv (N, 2) in pixels, NaN behind the camera; z (N,), the planar depth.
+    :returns: uv (N, 2) in pixels, NaN behind a pinhole; depth (N,), planar or range as the
+        camera has it.
     """
+    if isinstance(camera, Panorama):
+        return _project_round(points_camera, camera)
     z = points_camera[:, 2]
     ahead = np.where(z > 0.0, z, np.nan)
     u = camera.fx * points_camera[:, 0] / ahead + camera.cx
     v = camera.fy * points_camera[:, 1] / ahead + camera.cy
     return np.stack((u, v), -1), z
+
+
+def _project_round(points: Array, camera: Panorama) -> tuple[Array, Array]:
+    """Project points into a panorama, the inverse of `panorama_rays`; NaN for its centre."""
+    reach = np.linalg.norm(points, axis=1)
+    azimuth = np.arctan2(-points[:, 0], -points[:, 2]) % (2 * np.pi)
+    polar = np.arccos(np.clip(-points[:, 1] / np.where(reach > 0.0, reach, np.nan), -1.0, 1.0))
+    return np.stack((azimuth * camera.width / (2 * np.pi) - 0.5,
+                     polar * camera.height / np.pi - 0.5), -1), reach
 
 
 def tile_to_map(theta_rad: float, t_tile_m: Array, centre_map_m: Array,

@@ -56,11 +56,11 @@ def flat_ground_depth(rays: Tensor, level_R_camera: Tensor, camera_height_m: flo
     """
     Compute where rays meet flat ground.
 
-    :param rays: (N, 3) in optical axes with z = 1.
+    :param rays: (N, 3) in optical axes; with z = 1 for planar depth, of unit length for range.
     :param level_R_camera: (3, 3), from optical axes to level axes.
     :param camera_height_m: height of the camera above the ground.
     :param camera_pitch_rad: further pitch the mount does not know of, positive nose down.
-    :returns: (N,) planar depth; NaN for rays at or above the horizon.
+    :returns: (N,) depth; NaN for rays at or above the horizon.
     """
     level = rays @ level_R_camera.to(rays).T
     down = math.cos(camera_pitch_rad) * level[:, 1] + math.sin(camera_pitch_rad) * level[:, 2]

@@ -94,9 +94,30 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Panorama:
+    """
+    A full equirectangular camera: columns are 360 degrees of azimuth, rows 180 from up to down.
+
+    The centre of the image looks along the optical axis, columns increase clockwise. Its depth
+    is range, the distance along the ray; a pinhole's is planar.
+    """
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f'a camera needs a size, got {self.width}x{self.height}')
+
+    def resized(self, width: int, height: int) -> Panorama:
+        """Return the camera of the same image resized to (width, height), not cropped."""
+        return Panorama(width, height)
+
+
+@dataclass(frozen=True)
 class Image:
     """
-    One rectified camera image.
+    One camera image: rectified, or a full panorama.
 
     :param rgb: (H, W, 3) uint8, RGB.
     :param stamp_ns: time of exposure, nanoseconds.
@@ -105,7 +126,7 @@ class Image:
 
     rgb: NDArray[np.uint8]
     stamp_ns: int
-    camera: Camera
+    camera: Camera | Panorama
 
     def __post_init__(self) -> None:
         expected = (self.camera.height, self.camera.width, 3)
@@ -245,6 +266,10 @@ class Evidence:
     :param weight: (N,) float64, match confidence.
     :param inlier: (N,) bool.
     :param timings_s: seconds spent per stage.
+    :param layout_map_m: (h, w, 2) every token below the horizon, placed like the lifted points,
+        NaN for the others; ``layout_uv_px`` (h, w, 2) its pixel. None unless asked for.
+    :param votes: (rows, cols) share of the match probability by where it puts the camera, and
+        ``map_T_vote`` (2, 3) from its cells (column, row) to the map; None unless asked for.
     """
 
     crop_rgb: NDArray[np.uint8]
@@ -256,3 +281,7 @@ class Evidence:
     inlier: NDArray[np.bool_]
     timings_s: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    layout_map_m: Array | None = None
+    layout_uv_px: Array | None = None
+    votes: NDArray[np.float32] | None = None
+    map_T_vote: Array | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-from loc2_ros.core.values import Camera, Image, Reason
+from loc2_ros.core.values import Camera, Image, Panorama, Reason
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.maps.guard import jpeg_is_torn, peek
 import numpy as np
@@ -62,6 +62,21 @@ def read_image(msg: Any, camera: Camera, stamp_ns: int) -> Image:
                          f'camera_info describes {camera.width}x{camera.height} pixels, the '
                          f'image has {width}x{height}', width=width, height=height)
     return Image(rgb, stamp_ns, camera)
+
+
+def read_panorama(msg: Any, stamp_ns: int) -> Image:
+    """
+    Decode an Image or CompressedImage of an equirectangular camera, which tells its own size.
+
+    :raises BadMessage: undecodable, or not twice as wide as high.
+    """
+    rgb = decode_raw(msg) if hasattr(msg, 'encoding') else decode_compressed(msg)
+    height, width = rgb.shape[:2]
+    if abs(width - 2 * height) > 2:
+        raise _bad(f'a panorama of 360 x 180 degrees is twice as wide as high, the image has '
+                   f'{width}x{height}; set camera.model to pinhole, or fill what is missing with '
+                   'black', width=width, height=height)
+    return Image(rgb, stamp_ns, Panorama(width, height))
 
 
 def decode_raw(msg: Any) -> Pixels:

@@ -84,7 +84,9 @@ def _depth(bag: Bag, settings: Mapping[str, Any], image: str) -> str | None:
 
 
 def _camera_info(bag: Bag, settings: Mapping[str, Any], image: str) -> str | None:
-    """Choose the calibration: named, beside the image, or the only one."""
+    """Choose the calibration: named, beside the image, or the only one; panoramas have none."""
+    if settings.get('camera.model') == 'equirectangular':
+        return None
     kind = 'sensor_msgs/msg/CameraInfo'
     named = _absolute(settings.get('camera_info_topic', ''))
     beside = image.removesuffix(_SUFFIX).rsplit('/', 1)[0] + '/camera_info'

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
+from typing import Any
 
 from loc2_ros.core.values import Array, Evidence, Fix, Image, Pose2, Prior, Rejection
+from loc2_ros.evaluate.aerial import pale
 from loc2_ros.evaluate.style import (
     ahead, BLACK, BLUE, CONFIDENCE, credit, draw_arrow, ellipse95, GREY, halo, legend_below, look,
     new_figure, ORANGE, png, VERMILION)
@@ -27,6 +29,8 @@ from numpy.typing import NDArray
 SHOWN = (12, 5)         # at most one match per field of such a grid over the image
 GROUND_PX, CROP_PX, GAP_PX = 1000.0, 620.0, 40.0
 ARROW_M, MARGIN_M = 5.0, 6.0
+FILL = 16               # points between two tokens, per axis
+SURFACE_M = 6.0         # neighbouring tokens further apart are not on one surface
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,12 @@ class Turned:
         du, dv = self._px_R_map @ [math.cos(yaw_map_rad), math.sin(yaw_map_rad)]
         self._quarters = round(1.0 - math.atan2(-dv, du) / (math.pi / 2.0)) % 4
         self._last = evidence.crop_rgb.shape[0] - 1
-        self.rgb: NDArray[np.uint8] = np.rot90(evidence.crop_rgb, self._quarters)
+        self.rgb: NDArray[np.uint8] = self.turn(evidence.crop_rgb)
         self.px_per_m = float(np.hypot(*self._px_R_map[:, 0]))
+
+    def turn(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """Turn something else that lies over the crop, such as (rows, cols) of its cells."""
+        return np.rot90(picture, self._quarters)
 
     @property
     def size(self) -> int:
@@ -133,6 +141,90 @@ def overlay(frame: Frame, evidence: Evidence) -> bytes:
         return png(figure)
 
 
+def layout(frame: Frame, evidence: Evidence) -> bytes:
+    """
+    Draw the camera image as seen from above, on the aerial crop, beside the crop alone.
+
+    :raises ValueError: the layout was not kept.
+    """
+    if evidence.layout_map_m is None or evidence.layout_uv_px is None:
+        raise ValueError('no layout was kept for this image')
+    crop = Turned(evidence, _heading(frame))
+    xy, uv = _filled(evidence.layout_map_m, evidence.layout_uv_px)
+    painted = np.array(crop.rgb)
+    place = np.rint(crop.pixels(xy)).astype(np.int64)
+    inside = ((place >= 0) & (place < crop.size)).all(axis=1)
+    place, uv = place[inside], uv[inside]
+    # In the order of the rows, so that what is near covers what is far
+    painted[place[:, 1], place[:, 0]] = np.rint(255.0 * _colours(frame.image, uv))
+    with look():
+        figure = new_figure(13.0, 6.8)
+        left, right = figure.subplots(1, 2)
+        square = _square(crop, place.astype(np.float64), frame)
+        for axes, rgb, name in ((left, painted, 'the camera image from above'),
+                                (right, crop.rgb, 'the aerial photo')):
+            axes.set_title(name)
+            axes.imshow(rgb, zorder=0)
+            _draw_poses(axes, crop, frame)
+            _draw_crop(axes, crop, square, imagery=False)
+        credit(right, frame.attribution)
+        legend_below(figure, right)
+        return png(figure)
+
+
+def _filled(xy_m: Array, uv_px: Array) -> tuple[Array, Array]:
+    """Return points between neighbouring tokens, (N, 2) each, far rows first."""
+    corners = [(slice(None, -1), slice(None, -1)), (slice(None, -1), slice(1, None)),
+               (slice(1, None), slice(None, -1)), (slice(1, None), slice(1, None))]
+    both = np.concatenate([xy_m, uv_px], -1)
+    quads = np.stack([both[part] for part in corners], 2)               # (h - 1, w - 1, 4, 4)
+    reach = np.ptp(quads, axis=2)                                       # NaN where one is unknown
+    with np.errstate(invalid='ignore'):
+        # What is not one surface, or the seam of a panorama, has nothing in between
+        whole = (np.hypot(reach[..., 0], reach[..., 1]) < SURFACE_M) & (
+            reach[..., 2] < 4 * uv_px.max() / uv_px.shape[1])
+    at = (np.arange(FILL) + 0.5) / FILL
+    down, across = (part.ravel() for part in np.meshgrid(at, at, indexing='ij'))
+    share = np.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across),
+                      down * across], -1)                               # (FILL^2, 4)
+    points = np.einsum('fk,nkd->nfd', share, quads[whole]).reshape(-1, 4)
+    return points[:, :2], points[:, 2:]
+
+
+def votes(frame: Frame, evidence: Evidence) -> bytes:
+    """
+    Draw where all pairs of image and crop put the camera, at the solved heading and scale.
+
+    :raises ValueError: the votes were not counted.
+    """
+    if evidence.votes is None or evidence.map_T_vote is None:
+        raise ValueError('no votes were counted for this image')
+    crop = Turned(evidence, _heading(frame))
+    share = np.asarray(crop.turn(evidence.votes), np.float64)
+    rows, cols = evidence.votes.shape
+    corners = np.array([[-0.5, -0.5, 1.0], [cols - 0.5, rows - 0.5, 1.0]])
+    ends = crop.pixels(corners @ evidence.map_T_vote.T)
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    most = max(float(share.max()), 1e-12)
+    with look():
+        figure = new_figure(8.6, 7.6)
+        axes = figure.add_axes((0.0, 0.0, 0.84, 0.94))
+        axes.set_title('where the matches put the camera')
+        axes.imshow(pale(crop.rgb), zorder=0)
+        # Cells without votes stay clear; the root shows the weaker peaks as well
+        shown = axes.imshow(100.0 * share, extent=(low[0], high[0], high[1], low[1]),
+                            cmap=CONFIDENCE, alpha=0.85 * np.sqrt(share / most), zorder=1,
+                            interpolation='nearest')
+        bar = figure.colorbar(shown, cax=figure.add_axes((0.87, 0.1, 0.025, 0.7)))
+        bar.set_label('votes per cell (%)')
+        bar.ax.grid(False)
+        _draw_poses(axes, crop, frame)
+        _draw_crop(axes, crop, (np.full(2, crop.size / 2.0), crop.size / 2.0), imagery=False)
+        credit(axes, frame.attribution)
+        legend_below(figure, axes)
+        return png(figure)
+
+
 def _heading(frame: Frame) -> float:
     """Return the heading that is to point up."""
     if isinstance(frame.result, Fix):
@@ -192,10 +284,12 @@ def _square(crop: Turned, lifted: Array, frame: Frame) -> tuple[Array, float]:
     return np.clip((low + high) / 2.0, half, crop.size - half), half
 
 
-def _draw_crop(axes: Axes, crop: Turned, square: tuple[Array, float]) -> None:
+def _draw_crop(axes: Axes, crop: Turned, square: tuple[Array, float],
+               imagery: bool = True) -> None:
     """Draw a square of the crop with a scale bar and an arrow to the north."""
     centre, half = square
-    axes.imshow(crop.rgb, zorder=0)
+    if imagery:
+        axes.imshow(crop.rgb, zorder=0)
     axes.axis('off')
     (left, top), (right, bottom) = centre - half - 0.5, centre + half - 0.5
     axes.set(xlim=(left, right), ylim=(bottom, top))

@@ -15,12 +15,7 @@ import cv2
 from loc2_ros import __version__
 import numpy as np
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
+_STYLE = """<style>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
          padding: 0 1rem; color: #1b1b1b; background: #fff; }
   h1 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
@@ -33,7 +28,14 @@ _PAGE = Template("""<!doctype html>
   th:first-child, td:first-child { text-align: left; }
   td:last-child { text-align: left; color: #444; } img { max-width: 100%; height: auto; }
   figure { margin: 1rem 0; } figcaption, footer { color: #444; font-size: .92rem; }
-</style>
+</style>"""
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+$style
 <h1>$title</h1>
 <p>$summary</p>
 <div class="cards">$cards</div>
@@ -43,6 +45,19 @@ $tables
 <footer><p>Errors are absolute values against the reference; deviations are what the localizer
 claims. Written by loc2_ros $version from <code>metrics.json</code> and <code>fixes.csv</code>.</p>
 </footer>
+</html>
+""")
+
+_FRAME_PAGE = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+$style
+<h1>$title</h1>
+$facts
+$pictures
+<footer><p>Written by loc2_ros $version.</p></footer>
 </html>
 """)
 
@@ -93,8 +108,17 @@ def render_page(title: str, metrics: Mapping[str, Any], pictures: Sequence[Pictu
     if note:
         shown.append(f'<p>No image is shown: {escape(note)}</p>')
     return _PAGE.substitute(
-        title=escape(title), summary=escape(_summary(metrics)), cards=_cards(metrics),
+        style=_STYLE, title=escape(title), summary=escape(_summary(metrics)),
+        cards=_cards(metrics),
         pictures='\n'.join(shown), tables=_tables(metrics), version=escape(__version__))
+
+
+def render_frame_page(title: str, facts: Mapping[str, str], pictures: Sequence[Picture]) -> str:
+    """Return the page of one image: what is known of it, then its pictures."""
+    return _FRAME_PAGE.substitute(
+        style=_STYLE, title=escape(title), facts=_table(('figure', 'value'), facts.items()),
+        pictures='\n'.join(_figure(picture) for picture in pictures),
+        version=escape(__version__))
 
 
 def number(value: Any, digits: int = 2) -> str:

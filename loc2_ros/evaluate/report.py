@@ -20,7 +20,7 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Prior, Rejection, wrap_pi
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import open_bag
-from loc2_ros.data.images import read_image
+from loc2_ros.data.images import read_image, read_panorama
 from loc2_ros.data.messages import camera_from_info, stamp_ns
 from loc2_ros.data.recording import drive_topics, examine
 from loc2_ros.data.tf_tree import TransformError
@@ -139,17 +139,19 @@ def _find_image(path: Path, settings: Mapping[str, Any], frame: LocalFrame,
     :raises ValueError: it is not in the recording.
     """
     camera: Camera | None = None
+    panoramic = settings['camera.model'] == 'equirectangular'
     with open_bag(path) as bag:
         drive = examine(bag, settings, None, frame=frame)
         for record in bag.records(drive_topics(drive.topics)):
             message = record.message
             if record.topic.name == drive.topics.camera_info:
                 camera = camera_from_info(message)
-            elif (record.topic.name == drive.topics.image and camera is not None
+            elif (record.topic.name == drive.topics.image and (camera is not None or panoramic)
                   and stamp_ns(message.header.stamp) == stamp):
                 mount = mount_from_matrix(drive.tree.lookup(
                     settings['base_frame'], settings['camera_frame'] or message.header.frame_id))
-                return read_image(message, camera, stamp), mount
+                return (read_panorama(message, stamp) if camera is None else
+                        read_image(message, camera, stamp)), mount
     raise ValueError(f'{path} holds no image with stamp {stamp} after a camera_info')
 
 

@@ -22,7 +22,7 @@ from loc2_ros.core.values import Camera, Fix, Image, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import open_bag, Record
 from loc2_ros.data.depth_intake import DepthIntake
-from loc2_ros.data.images import read_image
+from loc2_ros.data.images import read_image, read_panorama
 from loc2_ros.data.messages import camera_from_info, stamp_ns
 from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.data.prior_intake import PriorIntake
@@ -83,7 +83,7 @@ def run_bag(path: str | Path, settings: Settings,
     """
     with open_bag(path) as bag:
         drive = examine(bag, settings, noise, seed)
-        twin = _Twin(drive, settings, make_localizer(drive.frame), observer)
+        twin = Twin(drive, settings, make_localizer(drive.frame), observer)
         with tqdm(total=drive.images, unit='image', disable=None if progress else True) as bar:
             for record in bag.records(drive_topics(drive.topics)):
                 twin.take(record)
@@ -97,11 +97,11 @@ def run_bag(path: str | Path, settings: Settings,
         seed=drive.noise.seed if drive.noise else seed), frame)
 
 
-class _Twin:
+class Twin:
     """The node's state without the node: newest camera, priors, images that wait for one."""
 
     def __init__(self, drive: Drive, settings: Settings, localizer: Localizer,
-                 observer: Observer | None) -> None:
+                 observer: Observer | None = None) -> None:
         self._drive, self._settings, self._localizer = drive, settings, localizer
         self._observer = observer or (lambda image, prior, result: None)
         self._intake = PriorIntake(settings, self._mounting)
@@ -173,9 +173,7 @@ class _Twin:
                              'the stamp is zero or not after the last one'), None
         self._last_ns = stamp
         try:
-            if isinstance(self._camera, BadMessage):
-                raise self._camera
-            image = read_image(message, self._camera, stamp)
+            image = self._read(message, stamp)
         except BadMessage as error:
             return Rejection(stamp, error.reason, error.numbers, str(error)), None
         try:
@@ -193,6 +191,13 @@ class _Twin:
                 f'nothing on {self._drive.topics.depth} near the image stamp'))
         self._observer(image, prior, result)
         return result, prior
+
+    def _read(self, message: Any, stamp: int) -> Image:
+        if self._settings['camera.model'] == 'equirectangular':
+            return read_panorama(message, stamp)
+        if isinstance(self._camera, BadMessage):
+            raise self._camera
+        return read_image(message, self._camera, stamp)
 
     def _skipped(self, stamp: int) -> bool:
         """Return whether max_rate says to leave an image out."""

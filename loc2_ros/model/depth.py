@@ -3,7 +3,8 @@
 """
 Where the depth of the ground tokens comes from, behind one interface.
 
-Every source answers with planar depth per token, so the lift does not care which one it was.
+Every source answers with one depth per token, planar for a pinhole and range for a panorama, so
+the lift does not care which one it was.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Callable, Generic, Protocol, TypeVar
 
 from loc2_ros.core.camera import height_above_ground, Mount, project, token_rays
 from loc2_ros.core.lift import flat_ground_depth
-from loc2_ros.core.values import Array, Camera, Image
+from loc2_ros.core.values import Array, Camera, Image, Panorama
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -29,20 +30,22 @@ _BEHIND = 1.3
 
 class DepthSource(Protocol):
     """
-    Planar depth for the tokens of an image.
+    Depth for the tokens of an image.
 
     ``from_model`` tells that the network's own head is to be used instead of ``tokens``.
     """
 
     from_model: bool
 
-    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
+               rays: str = 'centers') -> Depth | None:
         """
         Return the depth of each token at the image's stamp.
 
         :param grid_hw: rows and columns of the token grid laid over the image.
-        :returns: (h * w,) float32 along the optical axis, metres, row-major; NaN where it is
-            unknown. None when the source has nothing for this stamp.
+        :param rays: where in its cell a token looks, as in ``token_rays``.
+        :returns: (h * w,) float32 metres, row-major; along the optical axis, or along the ray
+            of a panorama. NaN where it is unknown; None when there is nothing for this stamp.
         """
 
 
@@ -51,7 +54,8 @@ class ModelDepth:
 
     from_model = True
 
-    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
+               rays: str = 'centers') -> Depth | None:
         """Return None: the network knows."""
         return None
 
@@ -73,13 +77,14 @@ class FlatGround:
         self.camera_height_m = camera_height_m
         self.camera_pitch_rad = camera_pitch_rad
 
-    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
+               rays: str = 'centers') -> Depth | None:
         """Return where the token rays meet the ground; see `DepthSource`."""
         height = height_above_ground(self.camera_height_m, mount)
         if height is None:
             return None
-        rays = torch.from_numpy(token_rays(image.camera, grid_hw))
-        depth = flat_ground_depth(rays, torch.from_numpy(mount.level_R_camera),
+        looks = torch.from_numpy(token_rays(image.camera, grid_hw, rays))
+        depth = flat_ground_depth(looks, torch.from_numpy(mount.level_R_camera),
                                   height, self.camera_pitch_rad)
         return depth.numpy().astype(np.float32)
 
@@ -151,10 +156,11 @@ class DepthImages(_FromTopic[Depth]):
             raise ValueError(f'a depth image has two axes, got shape {depth_m.shape}')
         self._recent.add(stamp_ns, np.asarray(depth_m, dtype=np.float32))
 
-    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
-        """Return the median of each cell's known samples; see `DepthSource`."""
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
+               rays: str = 'centers') -> Depth | None:
+        """Return one depth per cell of the image; see `DepthSource`."""
         depth = self._recent.at(image.stamp_ns)
-        return None if depth is None else cell_medians(depth, grid_hw)
+        return None if depth is None else cell_depths(depth, grid_hw, rays)
 
 
 class LidarDepth(_FromTopic[Array]):
@@ -174,10 +180,27 @@ class LidarDepth(_FromTopic[Array]):
             raise ValueError(f'a scan has rows of x, y, z, got shape {points.shape}')
         self._recent.add(stamp_ns, points[np.isfinite(points).all(axis=1)])
 
-    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int]) -> Depth | None:
+    def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
+               rays: str = 'centers') -> Depth | None:
         """Return the depth of one scan point per cell; see `DepthSource`."""
         points = self._recent.at(image.stamp_ns)
         return None if points is None else scan_depth(points, image.camera, grid_hw)
+
+
+def cell_depths(depth_m: Depth, grid_hw: tuple[int, int], rays: str = 'centers') -> Depth:
+    """
+    Reduce a depth image (H, W) to one depth per cell of a grid.
+
+    :param rays: 'centers' takes the median of the cell; 'edges' its top left pixel, which the
+        released weights were trained with (model.md 5, defect B3).
+    :returns: (h * w,) float32, row-major, NaN where none is known.
+    """
+    if rays == 'centers':
+        return cell_medians(depth_m, grid_hw)
+    row, column = (np.arange(n) * size // n for n, size in zip(grid_hw, depth_m.shape))
+    corner = depth_m[row[:, None], column[None, :]].reshape(-1)
+    known = np.isfinite(corner) & (corner > 0.0)
+    return np.where(known, corner, np.nan).astype(np.float32)
 
 
 def cell_medians(depth_m: Depth, grid_hw: tuple[int, int]) -> Depth:
@@ -202,7 +225,8 @@ def cell_medians(depth_m: Depth, grid_hw: tuple[int, int]) -> Depth:
     return median
 
 
-def scan_depth(points_camera: Array, camera: Camera, grid_hw: tuple[int, int]) -> Depth:
+def scan_depth(points_camera: Array, camera: Camera | Panorama,
+               grid_hw: tuple[int, int]) -> Depth:
     """
     Reduce a scan to one depth per cell: of the point next to the cell's centre.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from loc2_ros.core.camera import Mount, token_rays
 from loc2_ros.core.lift import depth_mask
-from loc2_ros.core.values import Camera, Image, Pose2
+from loc2_ros.core.values import Camera, Image, Panorama, Pose2
 from loc2_ros.model.backbone import to_input
 from loc2_ros.model.loc2 import REFERENCE_HEIGHT_M
 from loc2_ros.model.weights import Model
@@ -30,8 +30,8 @@ class Observation:
     What the network made of an image and a crop, on the CPU.
 
     :param P: (Na, Ng) match probabilities.
-    :param rays: (Ng, 3) token rays in optical axes, z = 1.
-    :param depth_m: (Ng,) planar depth, 0 where it cannot be used.
+    :param rays: (Ng, 3) token rays in optical axes; z = 1, of a panorama unit length.
+    :param depth_m: (Ng,) planar depth, of a panorama range; 0 where it cannot be used.
     :param usable: (Ng,) bool, tokens with a depth within the contract's range.
     """
 
@@ -79,7 +79,7 @@ class Network:
         with torch.autocast(model.device.type, model.dtype, enabled=model.autocast):
             features = model.net.ground(
                 ground.to(model.device), (level / forward[:, None])[None].to(model.device),
-                torch.tensor([camera.fx]),
+                torch.tensor([_focal_px(camera)]),
                 torch.tensor([math.nan if height_m is None else height_m]))
             tile = model.net.aerial(aerial.to(model.device))
         if depth_m is not None:
@@ -97,8 +97,9 @@ class Network:
         """Run once on nothing, so that the first image is as fast as the others."""
         start = time.perf_counter()
         height, width = self.contract.ground_hw
-        camera = Camera(width, height, 0.58 * width, 0.58 * width, (width - 1) / 2,
-                        (height - 1) / 2)
+        camera = (Panorama(width, height) if self.contract.camera_model == 'equirectangular' else
+                  Camera(width, height, 0.58 * width, 0.58 * width, (width - 1) / 2,
+                         (height - 1) / 2))
         grey = np.full((height, width, 3), 128, np.uint8)
         size = self.contract.aerial_px
         depth = (None if self.contract.own_depth else
@@ -121,6 +122,11 @@ class Network:
         self._model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _focal_px(camera: Camera | Panorama) -> float:
+    """Return how many pixels the middle of the image has per unit of slope."""
+    return camera.fx if isinstance(camera, Camera) else camera.width / (2 * math.pi)
 
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:

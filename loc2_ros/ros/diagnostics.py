@@ -78,6 +78,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'torch': 'version of torch',
         'device': 'where it runs',
         'precision': 'number format',
+        'depth_model': 'the depth network, with depth.source network',
+        'depth_licence': 'the licence of its weights',
         'inference_ms': 'time of the last image in the worker, without waiting',
         'warmup_ms': 'time of loading and warming up',
         'fell_back_to_cpu': 'whether a GPU was asked for and not found',

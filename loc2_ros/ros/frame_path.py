@@ -16,7 +16,7 @@ from loc2_ros.core.camera import Mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.data.images import read_image
+from loc2_ros.data.images import read_image, read_panorama
 from loc2_ros.data.prior_intake import PriorIntake
 from loc2_ros.ros.stats import Stats
 from loc2_ros.ros.tf import Frames
@@ -66,7 +66,7 @@ class FramePath:
         camera_frame = self.settings['camera_frame'] or job.msg.header.frame_id
         self._frames.ensure_static(camera_frame)
         try:
-            image = read_image(job.msg, self._camera(), job.stamp_ns)
+            image = self._read(job)
         except BadMessage as error:
             return self._refused(job, error), None
         mount = self._frames.mount(camera_frame, job.stamp_ns)
@@ -79,6 +79,11 @@ class FramePath:
             return prior, None
         self._stats.prior(prior)
         return self._localize(image, prior, mount), prior
+
+    def _read(self, job: Job) -> Image:
+        if self.settings['camera.model'] == 'equirectangular':
+            return read_panorama(job.msg, job.stamp_ns)
+        return read_image(job.msg, self._camera(), job.stamp_ns)
 
     def _camera(self) -> Camera:
         """Return the camera of the newest camera_info, or raise why there is none."""

@@ -141,6 +141,8 @@ class Loc2Node(LifecycleNode):
                        'warmup_ms': 1e3 * (time.monotonic() - started)}
         self.get_logger().info(f'loaded {self.settings["checkpoint"]} and the map in '
                                f'{self._about["warmup_ms"] / 1e3:.1f} s')
+        if notice := self._about.get('depth_notice'):
+            self.get_logger().warning(notice)
         if warnings := about_map(self._localizer).get('map_warnings'):
             self.get_logger().warning(f'{self.settings["map.path"]}: {warnings}')
 

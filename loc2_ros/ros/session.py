@@ -102,7 +102,9 @@ class Session:
         missing = self._sender.missing_odometry
         return {
             'image_topic': self.images.topic, 'image_qos': self.images.reliability,
-            'camera_calibrated': not isinstance(self._path.camera, (BadMessage, type(None))),
+            'camera_calibrated': (
+                self._settings['camera.model'] == 'equirectangular'     # needs no calibration
+                or not isinstance(self._path.camera, (BadMessage, type(None)))),
             'fix_status': self._fix_status, 'fix_frame': self._fix_frame,
             'tf_odom_base': missing if self._settings['odom_frame'] else None,
             'tf_error': self._sender.error or None, 'tf_stale': self._sender.too_old,

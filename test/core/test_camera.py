@@ -9,7 +9,7 @@ import math
 from hypothesis import given, strategies as st
 from loc2_ros.core.camera import (map_to_tile, Mount, mount_from_matrix, panorama_rays, pixel_rays,
                                   project, tile_grid, tile_points_to_map, tile_to_map, token_rays)
-from loc2_ros.core.values import Array, Camera, Pose2
+from loc2_ros.core.values import Array, Camera, Panorama, Pose2
 import numpy as np
 import pytest
 
@@ -157,3 +157,17 @@ def test_the_view_points_the_same_way_in_tile_and_map(theta: float, row: float, 
     camera, point = tile_points_to_map(np.stack((t, ahead)), np.array([5.0, 6.0]), psi)
     yaw = tile_to_map(theta, t, np.array([5.0, 6.0]), psi).yaw_rad
     np.testing.assert_allclose(point - camera, [math.cos(yaw), math.sin(yaw)], atol=1e-9)
+
+
+def test_projection_into_a_panorama_is_the_inverse_of_its_rays() -> None:
+    camera = Panorama(60, 30)
+    rays = token_rays(camera, (30, 60))
+    np.testing.assert_allclose(np.linalg.norm(rays, axis=1), 1.0)
+    uv, reach = project(7.5 * rays, camera)
+    u, v = np.meshgrid(np.arange(60), np.arange(30))
+    np.testing.assert_allclose(uv, np.stack([u.ravel(), v.ravel()], -1), atol=1e-9)
+    np.testing.assert_allclose(reach, 7.5)
+    # Right, down, forward: straight ahead is the middle, the right three quarters of the width
+    ahead, right, down = project(np.eye(3)[[2, 0, 1]], camera)[0]
+    assert ahead == pytest.approx((29.5, 14.5)) and right == pytest.approx((44.5, 14.5))
+    assert down[1] == pytest.approx(29.5)

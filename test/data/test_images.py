@@ -9,7 +9,8 @@ from types import SimpleNamespace as Message
 from typing import Any
 
 import cv2
-from loc2_ros.core.values import Reason
+from loc2_ros.core.values import Panorama, Reason
+from loc2_ros.data.images import read_panorama
 from loc2_ros.data.messages import BadMessage, check_raw_image, decode_compressed, decode_raw
 import numpy as np
 import pytest
@@ -160,3 +161,12 @@ def test_a_jpeg_with_foreign_bytes_in_its_middle_is_refused(progressive: int) ->
     middle = len(sound) // 2
     torn = sound[:middle] + rng.bytes(1500) + sound[middle + 1500:]
     refused(decode_compressed, Message(data=torn, format='jpeg'), 'corrupt')
+
+
+def test_a_panorama_brings_its_own_camera_and_is_twice_as_wide_as_high() -> None:
+    image = read_panorama(raw(np.zeros((20, 40, 3), np.uint8), 'rgb8'), 7)
+    assert image.camera == Panorama(40, 20) and image.stamp_ns == 7
+    assert read_panorama(Message(data=encoded('.png', scene(50, 100))), 7).rgb.shape == (50, 100,
+                                                                                         3)
+    refused(lambda message: read_panorama(message, 7),
+            raw(np.zeros((20, 60, 3), np.uint8), 'rgb8'), 'twice as wide as high.*60x20')

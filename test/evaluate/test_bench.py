@@ -1,0 +1,83 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The bench: every stage is there, and they add up to the whole; nothing about speed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from loc2_ros.core.camera import level_mount
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.values import Camera, Image, Prior
+from loc2_ros.evaluate.bench import bench, END_TO_END, NO_AERIAL
+from loc2_ros.maps.values import Crop
+from loc2_ros.model.depth import ModelDepth
+from loc2_ros.model.inference import Network
+from loc2_ros.model.quality import Quality
+from loc2_ros.model.weights import load_model
+from loc2_ros.pipeline import _limits, Localizer, LocalizerSettings, solver_of
+import numpy as np
+import pytest
+
+
+class Noise:
+    """Imagery of noise."""
+
+    valid_fraction = 1.0
+
+    def crop(self, frame: Any, xy: Any, yaw: float, size_m: float, px: int) -> Crop:
+        rgb = np.random.default_rng(1).integers(0, 255, (px, px, 3)).astype(np.uint8)
+        return Crop(rgb, np.ones((px, px), bool), self.valid_fraction, np.eye(3)[:2], 0.2, 19,
+                    False)
+
+
+@pytest.fixture(scope='module')
+def localizer() -> Localizer:
+    settings = LocalizerSettings()
+    model = load_model('mini', 'cpu')
+    store: Any = Noise()
+    return Localizer(Network(model), store, LocalFrame(48.9, 8.4),
+                     _limits(model.contract, settings), solver_of(model.contract, settings),
+                     Quality.of(model.contract, (), 1.0), ModelDepth())
+
+
+def query() -> tuple[Image, Prior, Any]:
+    rgb = np.random.default_rng(0).integers(0, 255, (160, 512, 3)).astype(np.uint8)
+    image = Image(rgb, 1, Camera(512, 160, 300.0, 300.0, 255.5, 79.5))
+    return image, Prior(1, np.zeros(2), 0.0, 8.0, math.radians(5)), level_mount(1.65)
+
+
+def test_the_stages_are_all_there_and_add_up_to_the_whole(localizer: Localizer) -> None:
+    found = bench(localizer, *query(), repeats=3, warm=1)
+    stages = found.stages_s
+    parts = [name for name in stages if name not in (END_TO_END, NO_AERIAL)]
+    assert parts == ['crop', 'depth source', 'ground backbone', 'depth head', 'ground projector',
+                     'aerial backbone', 'aerial projector', 'matching, resizing and copies',
+                     'solve', 'evidence, covariance, gate']
+    assert all(len(values) == 3 for values in stages.values())
+    facts = found.to_json()
+    whole = facts['stages'][END_TO_END]['median_ms']
+    total = sum(facts['stages'][name]['median_ms'] for name in parts)
+    # Timed in other repetitions, on machines that do other things: only the order of magnitude
+    assert 0.2 * whole < total < 5.0 * whole
+    assert facts['stages'][NO_AERIAL]['median_ms'] < whole
+    assert facts['model'] == 'mini' and facts['device'] == 'cpu' and facts['peak_memory_mb'] > 0
+    assert found.table().count('\n') == len(stages) + 1
+
+
+def test_the_hooks_are_gone_afterwards(localizer: Localizer) -> None:
+    bench(localizer, *query(), repeats=1, warm=0)
+    net = localizer.network.model.net
+    assert not any(module._forward_hooks or module._forward_pre_hooks
+                   for module in net.modules())
+
+
+def test_an_image_that_does_not_reach_the_solver_is_refused(localizer: Localizer) -> None:
+    store: Any = localizer.store
+    store.valid_fraction = 0.1
+    try:
+        with pytest.raises(ValueError, match='does not reach the solver: map_coverage'):
+            bench(localizer, *query(), repeats=1)
+    finally:
+        store.valid_fraction = 1.0
