@@ -1,9 +1,10 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Backbones: image to a grid of features. A name in the model's config picks one.
+Backbones that are trained with the matcher: image to a grid of features, picked by name.
 
 A backbone takes RGB in [0, 1], (B, 3, H, W), and returns (B, channels, H / stride, W / stride).
+Frozen ones, which both views share and which have files of their own, are in `dinov2`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from loc2_ros.model.dinov2 import SIZES
 import torch
 from torch import nn, Tensor
 import torch.nn.functional as functional
@@ -71,7 +73,8 @@ def make_backbone(name: str, **options: Any) -> nn.Module:
     :raises ValueError: naming the known ones, if the name is unknown.
     """
     if name not in BACKBONES:
-        raise ValueError(f'unknown backbone {name!r}; known: {", ".join(sorted(BACKBONES))}')
+        raise ValueError(f'unknown backbone {name!r}; known: '
+                         f'{", ".join(sorted((*BACKBONES, *SIZES)))}')
     return BACKBONES[name](**options)
 
 

@@ -14,6 +14,15 @@ import math
 from typing import Any
 
 MAX_PX = 8192       # a side beyond this would only exhaust the memory
+SPACINGS = ('centers', 'edges')
+CAMERAS = ('pinhole', 'equirectangular')
+SOLVERS = ('guided', 'all_pairs', 'sampled', 'ransac')
+# Fields that describe what weights were trained with, so that nobody may change them; the others
+# are settings, or are found out later, like the calibration
+TRAINED = ('name', 'ground_hw', 'stride', 'aerial_px', 'aerial_cells', 'tile_m', 'tiles_m',
+           'max_depth_m', 'heading_range_deg', 'heading_up', 'north_aligned', 'camera_model',
+           'rays', 'grid', 'backbone', 'backbone_options', 'projector_widths', 'attention',
+           'own_depth', 'knows_height', 'knows_rays', 'masks_tokens')
 
 
 class ContractError(ValueError):
@@ -29,21 +38,36 @@ class Contract:
     :param aerial_px: network input of the aerial crop, pixels per side.
     :param tile_m: side of the crop.
     :param max_depth_m: ground points further away take no part.
+    :param tiles_m: further sides the weights were trained with, by place.
+    :param aerial_cells: aerial features are resampled to so many per side; 0 leaves them.
     :param heading_range_deg: largest error of the heading prior; 180 needs none.
     :param heading_up: whether the crop is turned so that the prior heading points right.
-    :param rays: 'centers', or 'edges' for weights trained with that defect (model.md B3).
-    :param knows_height: whether the network is told how high the camera is above the ground.
+    :param north_aligned: whether panoramas must be rolled until their centre looks north.
+    :param camera_model: 'pinhole', or 'equirectangular' for panoramas of 360 x 180 degrees.
+    :param rays: 'centers', or 'edges' for weights trained with that defect (model.md B3);
+        ``grid`` the same for the aerial cells (B2).
+    :param knows_height: whether the network is told how high the camera is above the ground;
+        ``knows_rays`` whether it is told where its tokens look.
+    :param masks_tokens: whether tokens without depth are kept out of the softmax.
+    :param solver: 'kind' is one of `SOLVERS`, the rest are its settings.
+    :param preset: the published checkpoint these weights are, if they are one.
     """
 
     name: str
+    preset: str = ''
     ground_hw: tuple[int, int] = (160, 512)
     stride: int = 8
     aerial_px: int = 320
+    aerial_cells: int = 0
     tile_m: float = 80.0
+    tiles_m: dict[str, float] = field(default_factory=dict)
     max_depth_m: float = 40.0
     heading_range_deg: float = 10.0
     heading_up: bool = True
+    north_aligned: bool = False
+    camera_model: str = 'pinhole'
     rays: str = 'centers'
+    grid: str = 'centers'
     reference_fx: float = 300.0
     backbone: str = 'mini'
     backbone_options: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +75,9 @@ class Contract:
     attention: int = 2
     own_depth: bool = True
     knows_height: bool = False
-    solver: dict[str, float] = field(default_factory=dict)
+    knows_rays: bool = True
+    masks_tokens: bool = False
+    solver: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -64,11 +90,16 @@ class Contract:
                 not 0 < s <= MAX_PX or s % self.stride for s in sizes):
             raise ContractError(f'{self.name}: image sizes {sizes} must be three multiples of the '
                                 f'stride {self.stride} up to {MAX_PX}')
-        if not (self.tile_m > 0 and self.max_depth_m > 0 and 0 < self.heading_range_deg <= 180):
-            raise ContractError(f'{self.name}: tile_m, max_depth_m and heading_range_deg must '
-                                'be positive and the last at most 180')
-        if self.rays not in ('centers', 'edges'):
-            raise ContractError(f"{self.name}: rays is 'centers' or 'edges', not {self.rays!r}")
+        if not (min((self.tile_m, self.max_depth_m, *self.tiles_m.values())) > 0
+                and 0 <= self.heading_range_deg <= 180):
+            raise ContractError(f'{self.name}: tile_m, tiles_m and max_depth_m must be positive, '
+                                'heading_range_deg between 0 and 180')
+        if not 0 <= self.aerial_cells <= self.aerial_px or self.aerial_cells == 1:
+            raise ContractError(f'{self.name}: aerial_cells is 0 or from 2 to aerial_px, not '
+                                f'{self.aerial_cells}')
+        for key, known in (('rays', SPACINGS), ('grid', SPACINGS), ('camera_model', CAMERAS)):
+            _one_of(self.name, key, getattr(self, key), known)
+        _one_of(self.name, "solver['kind']", self.solver_kind, SOLVERS)
 
     @property
     def ground_grid(self) -> tuple[int, int]:
@@ -78,12 +109,27 @@ class Contract:
     @property
     def aerial_grid(self) -> tuple[int, int]:
         """Return rows and columns of aerial cells."""
-        return self.aerial_px // self.stride, self.aerial_px // self.stride
+        side = self.aerial_cells or self.aerial_px // self.stride
+        return side, side
 
     @property
     def cell_m(self) -> float:
-        """Return the pitch of the aerial cells."""
-        return self.tile_m / self.aerial_grid[0]
+        """
+        Return the pitch of the aerial cells, as the weights were trained to see it.
+
+        With ``grid`` 'edges' the outermost cells lie on the borders of the tile.
+        """
+        return self.tile_m / (self.aerial_grid[0] - (self.grid == 'edges'))
+
+    @property
+    def solver_kind(self) -> str:
+        """Return which of `SOLVERS` these weights are used with."""
+        return str(self.solver.get('kind', 'guided'))
+
+    @property
+    def needs_heading(self) -> bool:
+        """Return whether the model cannot do without a heading prior."""
+        return self.heading_up or self.north_aligned
 
     @property
     def heading_range_rad(self) -> float | None:
@@ -116,5 +162,10 @@ class Contract:
                                 'was it written by a newer version?')
         try:
             return Contract(**values)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:     # a list where an object should be
             raise ContractError(f'{where}: {error}') from None
+
+
+def _one_of(name: str, key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ContractError(f'{name}: {key} is one of {", ".join(known)}, not {value!r}')

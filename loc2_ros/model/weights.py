@@ -4,19 +4,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loc2_ros.model.checkpoint import (check_entries, CheckpointError, file_sha256,
+                                       read_checkpoint, read_facts, read_safetensors,
+                                       write_folder, write_safetensors, write_text)
 from loc2_ros.model.contract import Contract, ContractError
+from loc2_ros.model.dinov2 import BackboneError, load_dinov2, size_of, SIZES
 from loc2_ros.model.loc2 import Loc2Net
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from loc2_ros.model.presets import check_preset, preset_contract
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 CONFIG, WEIGHTS = 'config.json', 'model.safetensors'
 BUILT_IN = ('mini',)
+LICENCE = ('not stated for the weights; the repository that publishes them, vita-epfl/Loc2, is '
+           'AGPL-3.0')
 
 
 class ModelError(RuntimeError):
@@ -25,13 +29,24 @@ class ModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded network, ready for inference."""
+    """
+    A loaded network, ready for inference.
+
+    :param dtype: number format of the backbone; a matcher beside a frozen one stays in float32.
+    :param backbone_sha256: of the frozen backbone's weights, '' without one.
+    """
 
     net: Loc2Net
     contract: Contract
     sha256: str
     device: torch.device
     dtype: torch.dtype
+    backbone_sha256: str = ''
+
+    @property
+    def autocast(self) -> bool:
+        """Return whether the network is to run under autocast."""
+        return self.dtype != torch.float32 and self.contract.backbone not in SIZES
 
 
 def model_folder(name_or_dir: str) -> Path:
@@ -51,72 +66,121 @@ def model_folder(name_or_dir: str) -> Path:
     return folder
 
 
-def load_model(name_or_dir: str, device: str = 'auto', precision: str = 'auto') -> Model:
+def load_model(name_or_dir: str, device: str = 'auto', precision: str = 'auto',
+               backbone: str = '', preset: str = '') -> Model:
     """
     Load a model for inference.
 
     :param device: auto, cpu or cuda; auto takes CUDA where there is one.
     :param precision: auto, fp32, fp16 or bf16; auto is fp32 on a CPU, fp16 on CUDA.
+    :param backbone: where the weights of a frozen backbone are: a folder, or a name that the
+        Hugging Face cache holds; '' looks for the usual name there.
+    :param preset: refuse a model that is not this published checkpoint; '' takes any.
     :raises ModelError: if files are missing, damaged, or do not fit each other.
     """
     folder = model_folder(name_or_dir)
     target = _device(device)
     dtype = _dtype(precision, target)
+    contract = read_contract(folder, preset)
+    frozen = None
+    if contract.backbone in SIZES:
+        size = size_of(contract.backbone, contract.backbone_options)
+        try:
+            frozen = load_dinov2(backbone, contract.backbone, size, target, dtype)
+        except BackboneError as error:
+            raise ModelError(f'{contract.name}: {error}') from None
+    net = load_matcher(folder, contract, frozen)
+    net = net.eval().requires_grad_(False).to(target)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(net, contract, file_sha256(folder / WEIGHTS), target, dtype,
+                 '' if frozen is None else frozen.sha256)
+
+
+def read_contract(folder: Path, preset: str = '') -> Contract:
+    """
+    Read the contract of a model folder.
+
+    :raises ModelError: if it is impossible, or not that of the preset.
+    """
     try:
         contract = Contract.from_json((folder / CONFIG).read_text(encoding='utf-8'),
                                       str(folder / CONFIG))
-        net = Loc2Net(contract)
-    except (ContractError, UnicodeDecodeError, ValueError, TypeError) as error:
+        check_preset(contract, preset)
+    except (ContractError, UnicodeDecodeError) as error:
         raise ModelError(f'{error}') from None
+    return contract
+
+
+def load_matcher(folder: Path, contract: Contract, frozen: nn.Module | None = None) -> Loc2Net:
+    """
+    Load the network of a model folder on the CPU.
+
+    :param frozen: the backbone it shares; without one it only matches features, see `Loc2Net`.
+    :raises ModelError: if the weights are damaged or do not fit the contract.
+    """
+    path = folder / WEIGHTS
     try:
-        tensors = load_file(folder / WEIGHTS, device='cpu')
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f'{folder / WEIGHTS} is damaged ({error}); copy or export it '
-                         'again') from None
-    _check(tensors, net.state_dict(), folder / WEIGHTS)
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v
-                         for k, v in tensors.items()})
-    net = net.eval().requires_grad_(False).to(target)
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(net, contract, file_sha256(folder / WEIGHTS), target, dtype)
+        net = Loc2Net(contract, frozen)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f'{folder / CONFIG}: {error}') from None
+    try:
+        tensors = read_safetensors(path)
+        check_entries(tensors, net.state_dict(), str(path), f'its {CONFIG}')
+        imported_as = read_facts(path).get('preset', '')
+    except CheckpointError as error:
+        raise ModelError(f'{error}') from None
+    if imported_as != contract.preset:
+        raise ModelError(f'{folder}: the weights were imported as {imported_as or "no preset"}, '
+                         f'{CONFIG} says {contract.preset or "none"}; import the checkpoint again')
+    net.load_state_dict(_single(tensors))
+    return net
 
 
 def save_model(net: Loc2Net, folder: Path, half: bool = True) -> None:
     """
     Write a network as a model folder, each file atomically.
 
+    What was trained here is no published checkpoint, so it loses the name of its preset.
+
     :param half: store floating point tensors as float16; they are read back as float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous()
+    tensors = {k: v.half() if half and v.is_floating_point() else v
                for k, v in net.state_dict().items()}
-    part = folder / f'{WEIGHTS}.part'
-    save_file(tensors, part)
-    part.chmod(0o644)       # safetensors writes files that only the owner may read
-    part.replace(folder / WEIGHTS)
-    part = folder / f'{CONFIG}.part'
-    part.write_text(net.contract.to_json(), encoding='utf-8')
-    part.replace(folder / CONFIG)
+    write_safetensors(folder / WEIGHTS, tensors)
+    write_text(folder / CONFIG, replace(net.contract, preset='').to_json())
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def import_checkpoint(file: Path, preset: str, out: Path, licence: str = LICENCE) -> Contract:
+    """
+    Turn a published ``model.pt`` into a model folder, after comparing all of its 163 entries.
+
+    :param preset: which of the six files it is; they cannot be told apart.
+    :raises ModelError: if it is damaged, no such checkpoint, or ``out`` is in use.
+    """
+    try:
+        contract = preset_contract(preset)
+        tensors = read_checkpoint(file)
+        with torch.device('meta'):
+            expected = Loc2Net(contract).state_dict()
+        check_entries(tensors, expected, str(file), 'a published checkpoint')
+        tensors = _single(tensors)
+        for key, tensor in tensors.items():
+            if not bool(torch.isfinite(tensor).all()):
+                raise CheckpointError(f'{file}: {key} holds values that are no numbers; download '
+                                      'it again')
+        contract = replace(contract, provenance={
+            'source': file.name, 'source_sha256': file_sha256(file), 'preset': preset,
+            'preset_by': 'the user: the published files cannot be told apart',
+            'licence': licence})
+        write_folder(out, {CONFIG: contract.to_json()}, WEIGHTS, tensors, {'preset': preset})
+    except (ContractError, CheckpointError) as error:
+        raise ModelError(f'{error}') from None
+    return contract
 
 
-def _check(found: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing or extra:
-        raise ModelError(f'{path} does not fit its {CONFIG}: {len(missing)} tensors missing, '
-                         f'{len(extra)} unknown, first {(missing + extra)[0]}')
-    for key, tensor in expected.items():
-        if found[key].shape != tensor.shape:
-            raise ModelError(f'{path}: {key} has shape {tuple(found[key].shape)}, '
-                             f'{CONFIG} asks for {tuple(tensor.shape)}')
+def _single(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def _device(name: str) -> torch.device:
