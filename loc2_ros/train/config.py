@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loc2_ros.model.contract import Contract
-from loc2_ros.model.weights import load_model, ModelError
+from loc2_ros.model.dinov2 import SIZES
+from loc2_ros.model.weights import model_folder, ModelError, read_contract
 from loc2_ros.train.losses import PUBLISHED, Weights
 import yaml
 
 SCHEDULES = ('cosine', 'constant')
 # What may differ between an interrupted run and the one that goes on
-_FREE = ('loader_workers', 'render_workers', 'save_every', 'features', 'start_from')
+_FREE = ('loader_workers', 'render_workers', 'save_every', 'features', 'start_from', 'backbone')
 Config = TypeVar('Config', bound='TrainConfig')
 
 
@@ -32,7 +33,9 @@ class TrainConfig:
     :param contract: the model's contract; in a file ``model:``, where ``start_from`` alone takes
         that model's.
     :param start_from: model whose weights to begin with; inputs it lacks begin at zero.
-    :param freeze_backbone: train projectors and heads alone, the backbones as they are.
+    :param backbone: where the weights of a DINOv2 are, see ``load_model``.
+    :param freeze_backbone: train projectors and heads alone, also where the model has backbones
+        of its own; a DINOv2 is always frozen.
     :param features: folder in which features of frozen backbones are kept for views that come
         again; '' keeps none.
     :param pairs: training pairs in total, 0: as many as ``epochs`` are.
@@ -48,6 +51,7 @@ class TrainConfig:
 
     contract: Contract
     start_from: str = ''
+    backbone: str = ''
     freeze_backbone: bool = False
     features: str = ''
     pairs: int = 36_000
@@ -76,9 +80,14 @@ class TrainConfig:
             raise ConfigError('batch, accumulate, save_every and valid_every are at least 1')
         if self.pairs < self.batch and self.epochs < 1:
             raise ConfigError('there is nothing to train: set pairs to at least a batch, or epochs')
-        if self.features and not self.freeze_backbone:
+        if self.features and not self.freezes:
             raise ConfigError('features can be kept of frozen backbones only; set '
                               'freeze_backbone: true, or leave features out')
+
+    @property
+    def freezes(self) -> bool:
+        """Return whether the backbones stay as they are."""
+        return self.freeze_backbone or self.contract.backbone in SIZES
 
     def steps(self, frames: int) -> int:
         """Return the number of optimiser steps on a data set of so many frames."""
@@ -228,7 +237,7 @@ def _contract(model: Any, start_from: str, where: str) -> Contract:
     if not start_from or 'name' in given:
         return _build(Contract, {'name': 'mini', **given}, where)
     try:
-        begun = load_model(start_from, 'cpu').contract
+        begun = read_contract(model_folder(start_from))
     except ModelError as error:
         raise ConfigError(f'start_from: {error}') from None
     known = {**{f.name: getattr(begun, f.name) for f in fields(Contract)}, **given}

@@ -20,11 +20,9 @@ import torch
 from torch import nn, Tensor
 
 
-def keep_features(backbone: nn.Module, folder: Path) -> None:
+def keep_features(backbone: nn.Module, folder: Path) -> Callable[[Tensor], Tensor]:
     """
-    Make a frozen backbone remember, on disk, what it computed.
-
-    Stored as float16. Its parameters and their names stay as they are.
+    Return a frozen backbone that remembers, on disk as float16, what it computed.
 
     :raises ValueError: it is not frozen.
     """
@@ -32,13 +30,12 @@ def keep_features(backbone: nn.Module, folder: Path) -> None:
         raise ValueError('features can be kept of frozen backbones only')
     folder = folder / _weights_digest(backbone)
     folder.mkdir(parents=True, exist_ok=True)
-    compute = backbone.forward
 
     @torch.no_grad()
     def remembered(image: Tensor) -> Tensor:
-        return _remembered(image, compute, folder)
+        return _remembered(image, backbone, folder)
 
-    backbone.forward = remembered  # type: ignore[method-assign]
+    return remembered
 
 
 def _remembered(image: Tensor, compute: Callable[[Tensor], Tensor], folder: Path) -> Tensor:

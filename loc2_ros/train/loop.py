@@ -24,7 +24,9 @@ from loc2_ros.data.pair import load_batches, Pair
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.solve import Solver
-from loc2_ros.model.weights import load_model, ModelError, save_model
+from loc2_ros.model.dinov2 import Dinov2, load_dinov2, size_of, SIZES
+from loc2_ros.model.weights import (load_matcher, model_folder, ModelError, read_contract,
+                                    save_model)
 from loc2_ros.pipeline import LocalizerSettings, solver_of
 from loc2_ros.train.config import ConfigError, TownConfig, TrainConfig
 from loc2_ros.train.features import keep_features
@@ -39,7 +41,6 @@ from tqdm import tqdm
 
 CHECKPOINT = 'checkpoint.pt'
 LOG_EVERY, VALID_BATCH = 25, 8
-BACKBONES = {'ground': 'grd_backbone', 'aerial': 'sat_backbone'}
 
 
 @dataclass
@@ -82,7 +83,7 @@ def train(config: TrainConfig, source: Source, out: Path, resume: Path | None = 
     run = _Run(config, data, out, accelerator, fresh=resume is None)
     if resume is not None:
         run.load(resume / CHECKPOINT)
-    run.keep_features()
+    run.begin()
     record = Record(out, accelerator.is_main_process, run.progress.done)
     last = min(data.steps, stop_after or data.steps)
     if config.valid_first and run.progress.done == 0:
@@ -113,7 +114,7 @@ class _Run:
         self.config, self.data, self.out, self.accelerator = config, data, out, accelerator
         self.progress = Progress()
         set_seed(config.seed)
-        self.net = Loc2Net(config.contract)
+        self.net = Loc2Net(config.contract, _dinov2(config, accelerator.device))
         if config.start_from and fresh:
             begin_with(self.net, config.start_from)
         for backbone in self._frozen():
@@ -127,7 +128,7 @@ class _Run:
                                            weight_decay=config.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser, lambda k: _rate(k, config, data.steps))
-        self.objective = accelerator.prepare_model(Objective(self.net, config.weights))
+        self.objective: Any = None
         self.solver = validation_solver(config)
 
     @property
@@ -203,16 +204,16 @@ class _Run:
         self.schedule.load_state_dict(state['schedule'])
         self.progress = Progress(**state['progress'])
 
-    def _frozen(self) -> list[torch.nn.Module]:
-        return [getattr(self.net, name) for name in BACKBONES.values()
-                if self.config.freeze_backbone]
+    def begin(self) -> None:
+        """Make the objective, of weights that are as they will be: new, begun with or resumed."""
+        folder, looks = Path(self.config.features).expanduser(), {}
+        for view in self.data.repeats if self.config.features else ():
+            looks[view] = keep_features(getattr(self.net, f'{view}_backbone'), folder / view)
+        self.objective = self.accelerator.prepare_model(
+            Objective(self.net, self.config.weights, **looks))
 
-    def keep_features(self) -> None:
-        """Let frozen backbones remember the features of views that come again."""
-        if self.config.features:
-            for view in self.data.repeats:
-                keep_features(getattr(self.net, BACKBONES[view]),
-                              Path(self.config.features).expanduser() / view)
+    def _frozen(self) -> list[torch.nn.Module]:
+        return [self.net.ground_backbone, self.net.aerial_backbone] if self.config.freezes else []
 
 
 def begin_with(net: Loc2Net, folder: str) -> None:
@@ -222,7 +223,8 @@ def begin_with(net: Loc2Net, folder: str) -> None:
     :raises ConfigError: if the two differ in anything else.
     """
     try:
-        known = load_model(folder, 'cpu').net.state_dict()
+        path = model_folder(folder)
+        known = load_matcher(path, read_contract(path)).state_dict()
     except ModelError as error:
         raise ConfigError(f'start_from: {error}') from None
     state = net.state_dict()
@@ -237,6 +239,16 @@ def begin_with(net: Loc2Net, folder: str) -> None:
             value[:, :found.shape[1]] = found[:, :value.shape[1]]
         else:
             value.copy_(found)
+
+
+def _dinov2(config: TrainConfig, device: torch.device) -> Dinov2 | None:
+    """Return the frozen backbone of contracts that name one, in float16 on GPUs as published."""
+    contract = config.contract
+    if contract.backbone not in SIZES:
+        return None
+    size = size_of(contract.backbone, contract.backbone_options)
+    return load_dinov2(config.backbone, contract.backbone, size, device,
+                       torch.float32 if device.type == 'cpu' else torch.float16)
 
 
 def validation_solver(config: TrainConfig) -> Solver:

@@ -11,6 +11,7 @@ both ways).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from loc2_ros.core.lift import depth_mask, lift_planar
@@ -58,6 +59,8 @@ class Weights:
             raise ValueError('infonce needs drawn matches; set matches, as the paper to 1024')
 
 
+# From images to features, as a backbone does
+Look = Callable[[Tensor], Tensor]
 PUBLISHED = Weights(cells=0.0, tokens=0.0, depth=0.0, vce=1.0, infonce=1.0, matches=1024)
 
 
@@ -159,15 +162,20 @@ def cell_size(pair: Pair, contract: Contract) -> Tensor:
 class Objective(nn.Module):
     """The network with its loss, as one module, so that several processes share gradients."""
 
-    def __init__(self, net: Loc2Net, weights: Weights) -> None:
+    def __init__(self, net: Loc2Net, weights: Weights, ground: Look | None = None,
+                 aerial: Look | None = None) -> None:
+        """Take a network; ``ground`` and ``aerial`` stand in for its frozen backbones."""
         super().__init__()
         self.net, self.weights = net, weights
+        self._looks = (ground, aerial)
 
     def forward(self, pair: Pair) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total loss of a batch and its parts."""
         net = self.net
-        ground = net.ground(pair.ground, pair.rays, pair.fx, pair.height_m)
-        aerial = net.aerial(pair.aerial)
+        ground_look, aerial_look = self._looks
+        ground = net.describe_ground((ground_look or net.ground_backbone)(pair.ground), pair.rays,
+                                     pair.fx, pair.height_m)
+        aerial = net.describe_aerial((aerial_look or net.aerial_backbone)(pair.aerial))
         # Scores feed exponentials and sub-cell positions: 8 bits of mantissa would not do
         with torch.autocast(pair.ground.device.type, enabled=False):
             return _loss_of(net, pair, self.weights, aerial.float(), ground.descriptors.float(),
@@ -181,7 +189,7 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
     usable = depth_mask(pair.depth_m if depth_m is None else depth_m.detach(),
                         contract.max_depth_m)
     S = scores(aerial, descriptors)
-    if depth_m is None:         # as in use: tokens of unknown depth compete with none
+    if contract.masks_tokens:
         S = S.masked_fill(~usable[:, None], -torch.inf)
     over_cells, over_tokens = log_normalizers(S, net.dustbin_score)
     parts: dict[str, Tensor] = {}

@@ -46,7 +46,7 @@ def solve_pairs(net: Loc2Net, batches: Iterable[Pair], solver: Solver, seed: int
         depths = batch.depth_m if ground.depth_m is None else ground.depth_m.flatten(1).float()
         usable = depth_mask(depths, contract.max_depth_m)
         P = net.match(aerial.float(), ground.descriptors.float(),
-                      usable if ground.depth_m is None else None)
+                      usable if contract.masks_tokens else None)
         lifted = lift_tokens(torch.where(usable, depths, 0.0), batch.rays)
         cell_m = cell_size(batch, contract).tolist()
         for k in range(len(P)):
