@@ -71,13 +71,11 @@ class Pair(NamedTuple):
 
 
 class Frames(Protocol):
-    """
-    The frames of a data set.
+    """The frames of a data set."""
 
-    :param repeats: views ('ground', 'aerial') whose pixels are the same each time a frame comes.
-    """
-
-    repeats: tuple[str, ...]
+    @property
+    def repeats(self) -> tuple[str, ...]:
+        """Return the views, ground or aerial, whose pixels are the same each time."""
 
     def __len__(self) -> int:
         """Return the number of frames."""

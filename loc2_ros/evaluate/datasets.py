@@ -195,4 +195,5 @@ def _frame(name: str, found: SolvedPair) -> Frame:
     fit, pair = found.solved.similarity, found.pair
     numbers = torch.stack([pair.theta, *pair.t, fit.theta, *fit.t, fit.scale,
                            found.solved.mass]).double().tolist()
-    return Frame(name, *numbers[:3], bool(fit.valid), *numbers[3:])
+    theta_true, x_true, y_true, theta, x, y, scale, mass = numbers
+    return Frame(name, theta_true, x_true, y_true, bool(fit.valid), theta, x, y, scale, mass)

@@ -18,10 +18,13 @@ from typing import Any
 
 from loc2_ros.core.values import Array, wrap_pi
 import numpy as np
+from numpy.typing import NDArray
+
+Flags = NDArray[np.bool_]
 
 NEAR_M, FAR_M = 1.0, 5.0
 NEAR_DEG, FAR_DEG = 1.0, 5.0
-SWAPPED_NOTE = ('as the paper\'s code computes them, with the axes of the tile taken in mixed '
+SWAPPED_NOTE = ("as the paper's code computes them, with the axes of the tile taken in mixed "
                 'order: lateral and longitudinal exchanged where the vehicle points right in the '
                 'tile, mixed where the tile is turned')
 
@@ -63,9 +66,10 @@ def figures(frames: Sequence[Frame]) -> dict[str, Any]:
         'position_m': _spread(position), 'yaw_deg': _spread(yaw_deg[found]),
         'lateral_m': _spread(lateral[found]), 'longitudinal_m': _spread(longitudinal[found]),
         'scale': _spread(np.array([f.scale for f in frames if f.valid])),
-        'recall': {**_recalls('lateral', lateral, found), **_recalls('longitudinal', longitudinal,
-                                                                      found),
-                   'yaw_1deg': _share(yaw_deg <= NEAR_DEG), 'yaw_5deg': _share(yaw_deg <= FAR_DEG)},
+        'recall': {
+            **_recalls('lateral', lateral, found),
+            **_recalls('longitudinal', longitudinal, found),
+            'yaw_1deg': _share(yaw_deg <= NEAR_DEG), 'yaw_5deg': _share(yaw_deg <= FAR_DEG)},
         'recall_as_paper_code_swapped': {
             'note': SWAPPED_NOTE, **_recalls('lateral', swapped_lateral, found),
             **_recalls('longitudinal', swapped_longitudinal, found)}}
@@ -84,12 +88,12 @@ def _swapped(error: Array, theta_true: Array) -> tuple[Array, Array]:
     return _parts(error[:, ::-1], theta_true)
 
 
-def _recalls(name: str, values: Array, found: Array) -> dict[str, float | None]:
+def _recalls(name: str, values: Array, found: Flags) -> dict[str, float | None]:
     missed = np.where(found, values, math.inf)
     return {f'{name}_{limit:g}m': _share(missed <= limit) for limit in (NEAR_M, FAR_M)}
 
 
-def _share(hits: Array) -> float | None:
+def _share(hits: Flags) -> float | None:
     return float(np.mean(hits)) if len(hits) else None
 
 

@@ -79,7 +79,8 @@ class TrainConfig:
         if min(self.batch, self.accumulate, self.save_every, self.valid_every) < 1:
             raise ConfigError('batch, accumulate, save_every and valid_every are at least 1')
         if self.pairs < self.batch and self.epochs < 1:
-            raise ConfigError('there is nothing to train: set pairs to at least a batch, or epochs')
+            raise ConfigError('there is nothing to train: set pairs to at least a batch, or '
+                              'epochs')
         if self.features and not self.freezes:
             raise ConfigError('features can be kept of frozen backbones only; set '
                               'freeze_backbone: true, or leave features out')
@@ -99,6 +100,11 @@ class TrainConfig:
                 if key not in _FREE}
 
     @classmethod
+    def usual_weights(cls) -> Weights:
+        """Return what the parts of the loss count where a file says nothing."""
+        return Weights()
+
+    @classmethod
     def load(cls: type[Config], path: Path) -> Config:
         """
         Read a configuration.
@@ -113,7 +119,7 @@ class TrainConfig:
             raise ConfigError(f'{path} must hold a mapping of settings')
         model, weights = values.pop('model', None), values.pop('weights', {})
         contract = _contract(model, values.get('start_from', ''), f'{path}: model')
-        usual = asdict(cls.__dataclass_fields__['weights'].default_factory())
+        usual = asdict(cls.usual_weights())
         return _build(cls, {**values, 'contract': contract, 'weights': _build(
             Weights, {**usual, **_mapping(weights, f'{path}: weights')}, f'{path}: weights')},
             str(path))
@@ -159,6 +165,11 @@ class PublishedConfig(TrainConfig):
     weights: Weights = field(default_factory=lambda: PUBLISHED)
     valid_share: float = 0.2
     valid_pairs: int = 0
+
+    @classmethod
+    def usual_weights(cls) -> Weights:
+        """Return the paper's."""
+        return PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -212,7 +223,7 @@ class DriveConfig(PublishedConfig):
     clip: float = 1.0
     augment: bool = True
     bag: str = ''
-    map: str = ''
+    map: str = ''       # noqa: A003 (the key in the file)
     node_config: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     frames: tuple[int, ...] = ()

@@ -21,10 +21,9 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from loc2_ros.core.align import Ransac
 from loc2_ros.data.pair import load_batches, Pair
-from loc2_ros.model.contract import Contract
+from loc2_ros.model.dinov2 import Dinov2, load_dinov2, size_of, SIZES
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.solve import Solver
-from loc2_ros.model.dinov2 import Dinov2, load_dinov2, size_of, SIZES
 from loc2_ros.model.weights import (load_matcher, model_folder, ModelError, read_contract,
                                     save_model)
 from loc2_ros.pipeline import LocalizerSettings, solver_of
@@ -302,5 +301,3 @@ def _after_step(run: _Run, record: Record, parts: dict[str, float], bar: tqdm,
         run.validate(record)
     if done % config.save_every == 0 and run.accelerator.is_main_process:
         run.save()
-
-

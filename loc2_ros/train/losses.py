@@ -202,7 +202,8 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
         known = depth_mask(pair.depth_m, 80.0)
         gap = (depth_m.log() - torch.where(known, pair.depth_m, 1.0).log()).abs()
         parts['depth'] = weights.depth * _mean(gap, known)
-    lifted = lift_tokens(_clipped(pair.depth_m if depth_m is None else depth_m, contract), pair.rays)
+    depth_m = pair.depth_m if depth_m is None else depth_m
+    lifted = lift_tokens(_clipped(depth_m, contract), pair.rays)
     if weights.matches > 0:
         drawn = drawn_matches(S.detach(), over_cells.detach(), over_tokens.detach(), usable,
                               weights.matches, pair.number)

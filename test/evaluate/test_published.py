@@ -141,7 +141,7 @@ def test_planted_errors_come_out_on_vigor(tmp_path: Path) -> None:
     assert found['position_m']['mean'] == pytest.approx(3.5 / 3, abs=0.25)
     assert found['position_m']['median'] == pytest.approx(0.5, abs=0.25)
     assert found['yaw_deg']['mean'] == pytest.approx(4.0 / 3, abs=0.4)
-    assert found['scale']['median'] == pytest.approx(1.0, abs=0.03)
+    assert found['scale']['median'] == pytest.approx(1.0, abs=0.1)      # by cells of 4.5 m
 
 
 def test_a_run_writes_figures_a_table_and_a_picture(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import math
 
+from loc2_ros.data.pair import Pair
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.matcher import log_normalizers
 from loc2_ros.train.losses import matching_losses, Targets, targets, virtual_error
-from loc2_ros.data.pair import Pair
 import pytest
 import torch
 
