@@ -17,14 +17,15 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, str(Path(__file__).with_name('toy_run.py'))]
+HERE = Path(__file__).parent
+# This checkout first, whatever is installed
+RUN = [sys.executable, '-c', f'import sys; sys.path[:0] = {[str(ROOT), str(HERE)]}; '
+       'import toy_run; toy_run.main()']
 
 
 def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
     """Start a run on the CPU."""
-    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    environment = {**os.environ, 'PYTHONPATH': path, 'ACCELERATE_USE_CPU': 'true',
-                   'CUDA_VISIBLE_DEVICES': '', **more}
+    environment = {**os.environ, 'ACCELERATE_USE_CPU': 'true', 'CUDA_VISIBLE_DEVICES': '', **more}
     return subprocess.Popen([*RUN, *arguments], env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
