@@ -25,6 +25,8 @@ EXTRAS = {
         'tqdm',
         'typer>=0.12',
     ],
+    # DINOv2 for the published models; 5 renamed its tensors, which 6 may do again
+    'models': ['safetensors', 'transformers>=5.0,<6'],
     'geo': ['pyproj', 'rasterio'],
     'train': ['accelerate'],
     'dev': ['hypothesis', 'mypy', 'pytest', 'types-PyYAML', 'types-tqdm'],

@@ -20,14 +20,18 @@ from loc2_ros.core.camera import (height_above_ground, Mount, tile_points_to_map
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import gate, Limits
 from loc2_ros.core.lift import lift_planar
+from loc2_ros.core.panorama import roll_panorama
 from loc2_ros.core.similarity import ScalePrior
-from loc2_ros.core.values import Array, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.core.values import (Array, Evidence, Fix, Image, Pose2, Prior, Reason,
+                                  Rejection, wrap_pi)
 from loc2_ros.maps.store import Crop, MapStore, open_store
-from loc2_ros.model.contract import Contract
-from loc2_ros.model.depth import (DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth)
+from loc2_ros.model.contract import Contract, ContractError
+from loc2_ros.model.depth import (Depth, DepthImages, DepthSource, FlatGround, LidarDepth,
+                                  ModelDepth)
 from loc2_ros.model.inference import Network, Observation
+from loc2_ros.model.presets import tile_for
 from loc2_ros.model.quality import Quality
-from loc2_ros.model.solve import MIN_WEIGHT, solve, Solved, Solver
+from loc2_ros.model.solve import MIN_WEIGHT, PAIR_SEARCH, solve, Solved, Solver
 from loc2_ros.model.weights import load_model, ModelError
 import numpy as np
 import torch
@@ -39,8 +43,12 @@ HEADING_MARGIN_RAD = math.radians(5.0)
 @dataclass(frozen=True)
 class LocalizerSettings:
     """
-    What a user may set; 0, '' and () mean: as tuned with the model.
+    What a user may set; 0, '', 'auto' and () mean: as tuned with the model.
 
+    :param backbone: where the weights of a frozen backbone are, see `load_model`.
+    :param preset: refuse a model that is not this published checkpoint.
+    :param solver: one of `model.contract.SOLVERS`; ``depth_scale`` is free, fixed or prior.
+    :param heading: where the heading prior comes from, 'none' if there is none.
     :param map_path: MBTiles, tile folder or raster; see ``open_store``.
     :param map_offset_m: () or (east, north), where the imagery shows a point minus where it is.
     :param crop_size_m: side of the aerial crop, ``resolution`` its metres per pixel.
@@ -50,6 +58,11 @@ class LocalizerSettings:
     checkpoint: str = 'mini'
     device: str = 'auto'
     precision: str = 'auto'
+    backbone: str = ''
+    preset: str = ''
+    solver: str = 'auto'
+    depth_scale: str = 'auto'
+    heading: str = 'imu'
     map_path: str = ''
     map_offset_m: tuple[float, ...] = ()
     cache_mb: float = 64.0
@@ -98,7 +111,7 @@ class Localizer:
         watch = _Watch()
         contract = self.contract
         view = _expected_camera(prior, mount)
-        if contract.heading_up and prior.yaw_map_rad is None:
+        if contract.needs_heading and prior.yaw_map_rad is None:
             return Rejection(image.stamp_ns, Reason.NO_HEADING,
                              {'heading_range_deg': contract.heading_range_deg},
                              f'the model {contract.name} needs a heading prior')
@@ -113,6 +126,11 @@ class Localizer:
         depth = self.depth.tokens(image, mount, contract.ground_grid)
         if depth is None and not self.depth.from_model:
             return Rejection(image.stamp_ns, Reason.NO_DEPTH)
+        rolled_px = 0
+        if contract.north_aligned:
+            turn = wrap_pi(math.pi / 2 - view.yaw_rad)
+            image, mount, rolled_px = roll_panorama(image, mount, turn)
+            depth = _rolled(depth, contract.ground_grid, turn)
         try:
             seen = self.network.observe(image, crop.image, depth, mount,
                                         height_above_ground(self.camera_height_m, mount))
@@ -124,7 +142,8 @@ class Localizer:
         solved = solve(seen.P, lifted, seen.usable, contract.aerial_grid, contract.cell_m,
                        self.solver, torch.Generator().manual_seed(self.seed))
         watch.lap('solve')
-        shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch)
+        shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch,
+                          rolled_px)
         matches = int((solved.weight > MIN_WEIGHT).sum())
         # Less than any image it was calibrated on: the model does not know what it sees
         if float(solved.total) < self.limits.min_match_mass:
@@ -169,6 +188,14 @@ class _Watch:
         self._last = now
 
 
+def _rolled(depth: Depth | None, grid_hw: tuple[int, int], turn_rad: float) -> Depth | None:
+    """Roll the depth of a panorama's tokens by whole tokens, as near as that comes."""
+    if depth is None:
+        return None
+    columns = round(turn_rad * grid_hw[1] / (2 * math.pi))
+    return np.ascontiguousarray(np.roll(depth.reshape(grid_hw), columns, axis=1).ravel())
+
+
 def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
     """Return where the camera should be; without a heading, where base_link should be."""
     if prior.yaw_map_rad is None:
@@ -178,11 +205,13 @@ def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
 
 
 def _evidence(image: Image, crop: Crop, centre_m: Array, psi: float, lifted: torch.Tensor,
-              seen: Observation, solved: Solved, contract: Contract, watch: _Watch) -> Evidence:
+              seen: Observation, solved: Solved, contract: Contract, watch: _Watch,
+              rolled_px: int) -> Evidence:
     rows, cols = contract.ground_grid
     shown = (solved.weight > MIN_WEIGHT).numpy()
     v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
                        (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
+    u = (u + 0.5 - rolled_px) % image.camera.width - 0.5    # in the image as it came
     placed = solved.similarity.apply(torch.where(seen.usable[:, None], lifted, 0.0))
     return Evidence(
         crop_rgb=crop.image, map_T_px=crop.map_T_px,
@@ -200,8 +229,12 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     :raises ModelError: the model cannot be used.
     :raises MapError: the map cannot be opened.
     """
-    model = load_model(settings.checkpoint, settings.device, settings.precision)
+    model = load_model(settings.checkpoint, settings.device, settings.precision,
+                       settings.backbone, settings.preset)
     contract = _sized(model.contract, settings)
+    if contract.needs_heading and settings.heading == 'none':
+        raise ModelError(f'the model {contract.name} needs a heading prior; set prior.heading to '
+                         'imu, or take a model that needs none, such as kitti_ori180')
     depth = DEPTH_SOURCES[settings.depth_source](settings)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
@@ -230,9 +263,18 @@ def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:
 def _sized(contract: Contract, settings: LocalizerSettings) -> Contract:
     """Apply the user's crop size and resolution to the contract."""
     tile = settings.crop_size_m or contract.tile_m
-    gsd = settings.resolution or contract.tile_m / contract.aerial_px
+    # Published weights know one number of pixels, ours one pixel size
+    gsd = settings.resolution or (tile if contract.preset else contract.tile_m) / contract.aerial_px
     px = max(contract.stride, round(tile / gsd / contract.stride) * contract.stride)
-    return replace(contract, tile_m=tile, aerial_px=px)
+    if not contract.preset:
+        return replace(contract, tile_m=tile, aerial_px=px)
+    try:
+        if px != contract.aerial_px:
+            raise ContractError(f'{contract.name} takes {contract.aerial_px} pixels a side, not '
+                                f'{px}; leave map.resolution at 0')
+        return tile_for(contract, tile)
+    except ContractError as error:
+        raise ModelError(f'{error}') from None
 
 
 def _limits(contract: Contract, settings: LocalizerSettings) -> Limits:
@@ -251,16 +293,42 @@ def _limits(contract: Contract, settings: LocalizerSettings) -> Limits:
 
 def solver_of(contract: Contract, settings: LocalizerSettings) -> Solver:
     """Return the solver of a model, as the user has changed it."""
-    tuned, reach = contract.solver, contract.heading_range_rad
-    theta = None
-    if reach is not None and contract.heading_up:
-        reach += HEADING_MARGIN_RAD
-        theta = (-math.pi / 2 - reach, -math.pi / 2 + reach)
-    prior = None
-    if tuned.get('scale_sigma', 0.0) > 0:
-        prior = ScalePrior(1.0, tuned['scale_sigma'], tuned.get('sigma_match_m', 1.5))
-    search = Ransac(hypotheses=settings.ransac_iterations or int(tuned.get('hypotheses', 512)),
-                    threshold_m=settings.ransac_threshold_m or tuned.get('threshold_m', 2.5),
-                    theta_range=theta)
-    return Solver(search, rounds=int(tuned.get('rounds', 4)), reach_m=tuned.get('reach_m', 1.2),
-                  scale_prior=prior)
+    tuned, default = contract.solver, Solver()
+    kind = contract.solver_kind if settings.solver == 'auto' else settings.solver
+    base = PAIR_SEARCH if kind == 'ransac' else Ransac()
+    # What was tuned for one solver means nothing to another
+    own = tuned if kind == contract.solver_kind else {}
+    hypotheses = settings.ransac_iterations or int(own.get('hypotheses', base.hypotheses))
+    search = replace(
+        base, hypotheses=hypotheses, theta_range=_theta_range(contract),
+        threshold_m=settings.ransac_threshold_m or tuned.get('threshold_m', base.threshold_m))
+    return Solver(
+        search, rounds=int(own.get('rounds', default.rounds)),
+        reach_m=own.get('reach_m', default.reach_m), kind=kind,
+        scale_prior=_scale_prior(contract, settings.depth_scale),
+        fixed_scale=1.0 if settings.depth_scale == 'fixed' else None,
+        draws=int(own.get('draws', default.draws)), sets=int(own.get('sets', default.sets)),
+        matches=int(own.get('matches', default.matches)),
+        pool=int(own.get('pool', default.pool)))
+
+
+def _theta_range(contract: Contract) -> tuple[float, float] | None:
+    """Return the rotations that a heading prior leaves, None for all."""
+    reach = contract.heading_range_rad
+    if reach is None or not contract.needs_heading:
+        return None
+    # The prior heading is to the right in a heading-up crop, and up where panoramas look north
+    middle = -math.pi / 2 if contract.heading_up else 0.0
+    return middle - reach - HEADING_MARGIN_RAD, middle + reach + HEADING_MARGIN_RAD
+
+
+def _scale_prior(contract: Contract, depth_scale: str) -> ScalePrior | None:
+    tuned, default = contract.solver, ScalePrior()
+    sigma = tuned.get('scale_sigma', 0.0)
+    if depth_scale == 'prior':
+        sigma = sigma or default.sigma
+    elif depth_scale != 'auto':
+        sigma = 0.0
+    if sigma <= 0:
+        return None
+    return ScalePrior(1.0, sigma, tuned.get('sigma_match_m', default.sigma_match_m))

@@ -7,10 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from loc2_ros.cli import options
 from loc2_ros.cli.errors import expected
 import typer
 
-app = typer.Typer(no_args_is_help=True, help='Look into models.')
+app = typer.Typer(no_args_is_help=True, help='Look into models, and import published ones.')
 
 
 @app.command()
@@ -18,13 +19,52 @@ def info(
     model: Annotated[str, typer.Argument(help='A built-in name or a model folder.')] = 'mini',
 ) -> None:
     """Print the contract of a model."""
-    from loc2_ros.model.weights import load_model, ModelError
+    from loc2_ros.model.checkpoint import file_sha256
+    from loc2_ros.model.weights import (load_matcher, model_folder, ModelError, read_contract,
+                                        WEIGHTS)
 
     with expected(ModelError):
-        loaded = load_model(model, 'cpu')
-        size = sum(p.numel() for p in loaded.net.parameters())
-        typer.echo(loaded.contract.to_json().rstrip())
-        typer.echo(f'{size} parameters, sha256 {loaded.sha256}')
+        folder = model_folder(model)
+        contract = read_contract(folder)
+        size = sum(p.numel() for p in load_matcher(folder, contract).parameters())
+        typer.echo(contract.to_json().rstrip())
+        typer.echo(f'{size} parameters, sha256 {file_sha256(folder / WEIGHTS)}')
+
+
+@app.command('import')
+def import_(
+    file: Annotated[Path, typer.Argument(help='A published model.pt.')],
+    preset: Annotated[str, typer.Option(help='Which of the published checkpoints it is.')],
+    out: options.Out,
+    licence: Annotated[str, typer.Option(help='Licence of the weights, if you know it.')] = '',
+) -> None:
+    """
+    Turn a published checkpoint into a model folder.
+
+    Every entry is compared before anything is written, and nothing in the file is run.
+    """
+    from loc2_ros.model.weights import import_checkpoint, LICENCE, ModelError
+
+    with expected(ModelError, OSError):
+        contract = import_checkpoint(file, preset, out, licence or LICENCE)
+        typer.echo(f'wrote {out}, sha256 of the source {contract.provenance["source_sha256"]}')
+        typer.echo(f'that it is {preset} is your word: the published files cannot be told apart')
+        typer.echo(f'licence: {contract.provenance["licence"]}')
+        typer.echo(f'it needs the backbone {contract.backbone}, see loc2 model import-backbone')
+
+
+@app.command('import-backbone')
+def import_backbone(
+    file: Annotated[Path, typer.Argument(help='A .pth of facebookresearch without registers.')],
+    out: options.Out,
+) -> None:
+    """Turn DINOv2 weights of facebookresearch into a folder for --backbone."""
+    from loc2_ros.model.checkpoint import CheckpointError
+    from loc2_ros.model.dinov2 import BackboneError, import_dinov2, LICENCE
+
+    with expected(BackboneError, CheckpointError, OSError):
+        name = import_dinov2(file, out)
+        typer.echo(f'wrote {out}: DINOv2 {name}, licence {LICENCE}')
 
 
 @app.command()

@@ -25,5 +25,7 @@ Quiet = Annotated[bool, typer.Option('--quiet', '-q', help='No progress bar.')]
 Map = Annotated[str, typer.Option(
     '--map', help='Aerial map: MBTiles file or folder of tiles.')]
 Model = Annotated[str, typer.Option('--model', help='Built-in model, or a model folder.')]
+Backbone = Annotated[str, typer.Option(
+    '--backbone', help='Folder of the DINOv2 weights that a published model needs.')]
 Pictures = Annotated[bool, typer.Option(
     '--pictures/--no-pictures', help='Draw pictures and report.html.')]

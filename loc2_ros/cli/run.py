@@ -16,6 +16,7 @@ def run(
     out: options.Out,
     map: options.Map = '',  # noqa: A002 (the option is called --map)
     model: options.Model = '',
+    backbone: options.Backbone = '',
     config: options.Config = [],  # noqa: B006 (typer copies it)
     param: options.Params = [],  # noqa: B006
     prior_noise: options.Noise = None,
@@ -41,7 +42,8 @@ def run(
     from loc2_ros.ros.params import localizer_settings
 
     with expected(BagError, MapError, ModelError, ValueError, OSError):
-        settings = load_settings(config, param, map__path=map, checkpoint=model)
+        settings = load_settings(config, param, map__path=map, checkpoint=model,
+                                 backbone=backbone)
         if not settings['map.path']:
             raise MapError('no map: give --map an MBTiles file or a folder of tiles')
         noise = None if prior_noise is None else PriorNoise.parse(prior_noise, seed)

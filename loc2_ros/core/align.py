@@ -20,6 +20,9 @@ from torch import Tensor
 __all__ = ['Ransac', 'RansacFit', 'ScalePrior', 'Similarity', 'draw_samples', 'fit_from_moments',
            'fit_similarity', 'propose', 'race_weights', 'ransac']
 
+# Distances that a CPU holds in its cache: twice as fast as all sets at once, which a GPU prefers
+_CACHED = 2 ** 20
+
 
 @dataclass(frozen=True)
 class Ransac:
@@ -69,11 +72,13 @@ class RansacFit:
     :param similarity: a single similarity; ``valid`` False when no hypothesis was acceptable.
     :param inlier: (N,) bool, matches of positive weight within the threshold.
     :param soft_inliers: () soft count at the threshold, in units of weight if weighted.
+    :param chosen: () int64, the set of matches that the three above are about.
     """
 
     similarity: Similarity
     inlier: Tensor
     soft_inliers: Tensor
+    chosen: Tensor
 
 
 @torch.no_grad()
@@ -84,25 +89,30 @@ def ransac(ground: Tensor, tile: Tensor, weight: Tensor, settings: Ransac,
 
     Not differentiated; for gradients call `fit_similarity` on the inliers it returns.
 
-    :param ground: (N, 2) ground points, metres.
-    :param tile: (N, 2) tile points, metres.
-    :param weight: (N,) non-negative; a point of weight 0 takes no part.
+    :param ground: (N, 2) ground points, metres; or (S, N, 2), several sets of matches of one
+        frame. Each has hypotheses of its own, and the best of all is refitted in its set.
+    :param tile: (N, 2) or (S, N, 2) tile points, metres.
+    :param weight: (N,) or (S, N) non-negative; a point of weight 0 takes no part.
     :param generator: seeded; may live on another device than the points.
     """
-    if len(weight) == 0:  # the batched pass needs something to reduce over
-        ground, tile, weight = (x.new_zeros((1, *x.shape[1:])) for x in (ground, tile, weight))
+    if weight.shape[-1] == 0:  # the batched pass needs something to reduce over
+        ground, tile, weight = (x.new_zeros((1, *x.shape[weight.ndim:]))
+                                for x in (ground, tile, weight))
         none = ransac(ground, tile, weight, settings, generator)
-        return RansacFit(none.similarity, none.inlier[:0], none.soft_inliers)
+        return RansacFit(none.similarity, none.inlier[:0], none.soft_inliers, none.chosen)
     used = weight > 0
     weight = torch.where(used, weight, 0.0)
-    ground, tile = (torch.where(used[:, None], x, 0.0) for x in (ground, tile))
-    share = weight if settings.weighted else used.to(weight)
-    best = propose(ground, tile, weight, settings, generator, keep=1)
+    ground, tile = (torch.where(used[..., None], x, 0.0) for x in (ground, tile))
+    best, chosen = _propose(ground, tile, weight, settings, generator, keep=1)
     fit = Similarity(best.theta[0], best.scale[0], best.t[0], best.valid[0])
+    if weight.ndim == 2:
+        # Not x[chosen]: indexing by a tensor of no axes reads it on the host
+        ground, tile, weight = (x.index_select(0, chosen)[0] for x in (ground, tile, weight))
+    share = _share(weight, settings)
     fit, distance = _refit(fit, ground, tile, weight, share, settings)
     inlier = (distance <= settings.threshold_m) & (weight > 0) & fit.valid
     soft = torch.where(fit.valid, (_soft(distance, settings.threshold_m) * share).sum(), 0.0)
-    return RansacFit(fit, inlier, soft)
+    return RansacFit(fit, inlier, soft, chosen[0])
 
 
 @torch.no_grad()
@@ -115,13 +125,47 @@ def propose(ground: Tensor, tile: Tensor, weight: Tensor, settings: Ransac,
 
     :param keep: how many to return; those that are not acceptable come last, as not valid.
     """
-    share = weight if settings.weighted else (weight > 0).to(weight)
+    return _propose(ground, tile, weight, settings, generator, keep)[0]
+
+
+def _propose(ground: Tensor, tile: Tensor, weight: Tensor, settings: Ransac,
+             generator: torch.Generator, keep: int) -> tuple[Similarity, Tensor]:
+    """Return the best hypotheses of all sets, best first, and the set (keep,) of each."""
+    share = _share(weight, settings)
     index = draw_samples(weight, settings.hypotheses, settings.sample, generator)
-    trial = _checked(_fit(ground[index], tile[index], torch.ones_like(weight[index]), settings),
-                     settings)
-    score = _soft(_distance(trial, ground, tile), settings.score_ratio * settings.threshold_m)
-    best = torch.where(trial.valid, score @ share, -1.0).topk(min(keep, len(index))).indices
-    return Similarity(trial.theta[best], trial.scale[best], trial.t[best], trial.valid[best])
+    a, b = _take(ground, index), _take(tile, index)                  # (..., H, sample, 2)
+    trial = _checked(_fit(a, b, torch.ones_like(a[..., 0]), settings), settings)
+    score = _scores(trial, ground, tile, share, settings)
+    best = torch.where(trial.valid, score, -1.0).flatten()
+    best = best.topk(min(keep, len(best))).indices
+    theta, scale, valid = (x.flatten()[best] for x in (trial.theta, trial.scale, trial.valid))
+    return (Similarity(theta, scale, trial.t.flatten(0, -2)[best], valid),
+            best // settings.hypotheses)
+
+
+def _scores(trial: Similarity, ground: Tensor, tile: Tensor, share: Tensor,
+            settings: Ransac) -> Tensor:
+    """Return the soft inlier counts (..., H) of hypotheses, each over its own set."""
+    width = settings.score_ratio * settings.threshold_m
+    if share.ndim == 1:
+        return _soft(_distance(trial, ground, tile), width) @ share
+    together = max(1, _CACHED // (ground.shape[-2] * trial.theta.shape[-1]))
+    if ground.device.type != 'cpu':
+        together = len(share)
+    parts = zip(*(x.split(together) for x in (trial.theta, trial.scale, trial.t, trial.valid,
+                                              ground, tile, share)))
+    return torch.cat([(_soft(_distance(Similarity(*fit), a, b), width) @ s[..., None])[..., 0]
+                      for *fit, a, b, s in parts])
+
+
+def _share(weight: Tensor, settings: Ransac) -> Tensor:
+    return weight if settings.weighted else (weight > 0).to(weight)
+
+
+def _take(points: Tensor, index: Tensor) -> Tensor:
+    """Return the points (..., H, sample, 2) at an index (..., H, sample) into (..., N, 2)."""
+    flat = index.flatten(-2)[..., None].expand(*index.shape[:-2], -1, 2)
+    return points.gather(-2, flat).reshape(*index.shape, 2)
 
 
 def draw_samples(weight: Tensor, hypotheses: int, sample: int,
@@ -132,23 +176,24 @@ def draw_samples(weight: Tensor, hypotheses: int, sample: int,
     Inverse of the cumulated weights; those already drawn are cut out of the interval, which is
     exact and costs a logarithm per draw instead of the N of an exponential race.
 
-    :param weight: (N,) non-negative.
-    :returns: (hypotheses, sample) int64. With fewer positive weights than ``sample`` indices
-        repeat, and such samples do not determine a fit.
+    :param weight: (..., N) non-negative.
+    :returns: (..., hypotheses, sample) int64. With fewer positive weights than ``sample``
+        indices repeat, and such samples do not determine a fit.
     """
-    edges = torch.cumsum(weight.double(), 0)
-    numbers = torch.rand((sample, hypotheses), generator=generator, dtype=torch.float64,
-                         device=generator.device).to(weight.device)
-    last = torch.argmax(torch.where(weight > 0, torch.arange(len(weight), device=weight.device),
-                                    -1))
+    double = weight.double()
+    edges = torch.cumsum(double, -1)
+    numbers = torch.rand((sample, *weight.shape[:-1], hypotheses), generator=generator,
+                         dtype=torch.float64, device=generator.device).to(weight.device)
+    places = torch.arange(weight.shape[-1], device=weight.device)
+    last = torch.where(weight > 0, places, -1).argmax(-1, keepdim=True)
     drawn: list[Tensor] = []
     for number in numbers:
         gone = list(torch.stack(drawn).sort(0).values) if drawn else []
-        left = edges[-1] - sum(weight.double()[i] for i in gone)
+        left = edges[..., -1:] - sum(double.gather(-1, i) for i in gone)
         point = number * left
         for i in gone:  # in ascending order: step over what is cut out
-            start = edges[i] - weight.double()[i]
-            point = torch.where(point >= start, point + weight.double()[i], point)
+            own = double.gather(-1, i)
+            point = torch.where(point >= edges.gather(-1, i) - own, point + own, point)
         drawn.append(torch.minimum(torch.searchsorted(edges, point, right=True), last))
     return torch.stack(drawn, -1)
 
@@ -173,12 +218,14 @@ def _checked(fit: Similarity, settings: Ransac) -> Similarity:
 
 
 def _distance(fit: Similarity, ground: Tensor, tile: Tensor) -> Tensor:
-    """Return the distances (..., N) of N matches under a batch of similarities (...)."""
+    """Return the distances (..., H, N) of matches (..., N, 2) under similarities (..., H)."""
     p, r = fit.linear()
     one = torch.ones_like(p)
-    terms = torch.stack((torch.ones_like(ground[:, 0]), ground[:, 0], ground[:, 1]))  # (3, N)
-    dx = torch.stack((fit.t[..., 0], p, -r, -one), -1) @ torch.cat((terms, tile[None, :, 0]))
-    dy = torch.stack((fit.t[..., 1], r, p, -one), -1) @ torch.cat((terms, tile[None, :, 1]))
+    x, y = ground.unbind(-1)
+    terms = torch.stack((torch.ones_like(x), x, y), -2)                   # (..., 3, N)
+    row, col = tile.unbind(-1)
+    dx = torch.stack((fit.t[..., 0], p, -r, -one), -1) @ torch.cat((terms, row[..., None, :]), -2)
+    dy = torch.stack((fit.t[..., 1], r, p, -one), -1) @ torch.cat((terms, col[..., None, :]), -2)
     # In place: half the time of a thousand hypotheses goes into memory
     return dx.square_().add_(dy.square_()).add_(1e-6).sqrt_()
 

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 import pickle
 import struct
+import warnings
 
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,7 +34,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f'there is no file {path}')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():     # about old formats; what matters is an error
+            warnings.simplefilter('ignore')
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError:
         # Both: torch cannot tell them apart, and neither may be loaded
         raise CheckpointError(f'{path} is damaged, or holds code or objects beside its tensors; '

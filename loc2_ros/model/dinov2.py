@@ -76,6 +76,7 @@ class Dinov2(nn.Module):
         self.sha256 = sha256
         self._tables: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
         self.model.embeddings.interpolate_pos_encoding = self._table
+        self.eval()
 
     def train(self, mode: bool = True) -> Dinov2:
         """Stay in evaluation mode whatever the network around it does."""

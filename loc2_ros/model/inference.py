@@ -76,8 +76,7 @@ class Network:
         forward = level[:, 2].clamp(min=MIN_FORWARD)
         ground = _resized(to_input(torch.from_numpy(image.rgb)[None]), (height, width))
         aerial = to_input(torch.from_numpy(crop_rgb)[None])
-        with torch.autocast(model.device.type, model.dtype,
-                            enabled=model.dtype != torch.float32):
+        with torch.autocast(model.device.type, model.dtype, enabled=model.autocast):
             features = model.net.ground(
                 ground.to(model.device), (level / forward[:, None])[None].to(model.device),
                 torch.tensor([camera.fx]),
@@ -90,7 +89,8 @@ class Network:
         else:
             raise RuntimeError('no depth: the model has no depth head and none was given')
         usable = depth_mask(depth, contract.max_depth_m)
-        P = model.net.match(tile.float(), features.descriptors.float())[0].cpu()
+        shown = usable[None].to(model.device) if contract.masks_tokens else None
+        P = model.net.match(tile.float(), features.descriptors.float(), shown)[0].cpu()
         return Observation(P, rays, torch.where(usable, depth, 0.0), usable)
 
     def warm_up(self) -> None:

@@ -52,6 +52,12 @@ def dual_softmax(S: Tensor, dustbin: Tensor, usable: Tensor | None = None) -> Te
     return torch.exp(2 * S - over_cells[:, None] - over_tokens[:, :, None])
 
 
+def cell_centres(grid: tuple[int, int], cell_m: float) -> Tensor:
+    """Return where the aerial cells are in the tile (Na, 2): x down the rows, y along columns."""
+    x, y = ((torch.arange(n) - (n - 1) / 2) * cell_m for n in grid)
+    return torch.stack(torch.meshgrid(x, y, indexing='ij'), -1).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class TokenMatches:
     """

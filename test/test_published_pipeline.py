@@ -1,0 +1,170 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""The localizer with published contracts: headings, tiles, refusals, and one of full size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import math
+from pathlib import Path
+import resource
+from typing import Any
+
+from loc2_ros.core.camera import map_to_tile, Mount, mount_from_matrix, token_rays
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.gate import Limits
+from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.maps.values import Crop
+from loc2_ros.model.contract import Contract
+from loc2_ros.model.depth import FlatGround, ModelDepth
+from loc2_ros.model.dinov2 import random_dinov2, SIZES
+from loc2_ros.model.inference import Network, Observation
+from loc2_ros.model.loc2 import Loc2Net
+from loc2_ros.model.matcher import cell_centres
+from loc2_ros.model.presets import PRESETS
+from loc2_ros.model.quality import Quality
+from loc2_ros.model.weights import Model, ModelError, save_model
+from loc2_ros.pipeline import load_localizer, Localizer, LocalizerSettings, solver_of
+import numpy as np
+import pytest
+import torch
+
+CAMERA = Camera(1242, 375, 721.5, 721.5, 609.6, 172.9)
+IMAGE = Image(np.zeros((375, 1242, 3), np.uint8), 5, CAMERA)
+
+
+class Store:
+    """Blank imagery; remembers what was asked for."""
+
+    centre: Any = None
+    psi = math.nan
+
+    def crop(self, frame: LocalFrame, xy_map_m: Any, yaw_map_rad: float, size_m: float,
+             px: int) -> Crop:
+        self.centre, self.psi = np.asarray(xy_map_m), yaw_map_rad
+        self.asked = (size_m, px)
+        return Crop(np.full((px, px, 3), 90, np.uint8), np.ones((px, px), bool), 1.0,
+                    np.zeros((2, 3)), 0.2, 19, False)
+
+
+class Oracle:
+    """A network of a published contract that knows where base_link is."""
+
+    def __init__(self, contract: Contract, store: Store, truth: Pose2) -> None:
+        self.contract, self.store, self.truth = contract, store, truth
+        self.mount: Mount | None = None
+
+    def observe(self, image: Image, crop_rgb: Any, depth_m: Any, mount: Mount,
+                height_m: float | None) -> Observation:
+        self.mount = mount
+        contract = self.contract
+        camera = CAMERA.resized(contract.ground_hw[1], contract.ground_hw[0])
+        rays = torch.from_numpy(token_rays(camera, contract.ground_grid, contract.rays)).float()
+        depth = torch.rand(len(rays), generator=torch.Generator().manual_seed(0)) * 45 + 4
+        usable = depth_mask(depth, contract.max_depth_m)
+        lifted = lift_planar(depth, rays, torch.from_numpy(mount.level_R_camera))
+        theta, t = map_to_tile(self.truth @ mount.base_T_camera, self.store.centre, self.store.psi)
+        c, s = math.cos(theta), math.sin(theta)
+        place = lifted @ torch.tensor([[c, s], [-s, c]]) + torch.from_numpy(t).float()
+        cells = cell_centres(contract.aerial_grid, contract.cell_m)
+        P = torch.exp(-torch.cdist(cells, place).square() / contract.cell_m ** 2)
+        return Observation(0.5 * P / P.sum(0).clamp(min=1e-3), rays,
+                           torch.where(usable, depth, 0.0), usable)
+
+
+def mount() -> Mount:
+    """Return a camera 1 m ahead of base_link and 1.65 m above it, looking 0.3 rad left."""
+    c, s = math.cos(0.3), math.sin(0.3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]) @ np.array(
+        [[0, 0, 1.0], [-1.0, 0, 0], [0, -1.0, 0]])
+    matrix[:3, 3] = (1.0, 0.2, 1.65)
+    return mount_from_matrix(matrix)
+
+
+def localizer(name: str, truth: Pose2) -> tuple[Localizer, Oracle, Store]:
+    # Half of the tokens is enough here
+    contract = replace(PRESETS[name], ground_hw=(182, 616), camera_model='pinhole')
+    store = Store()
+    oracle = Oracle(contract, store, truth)
+    anything: Any = (oracle, store)
+    reach = contract.heading_range_rad
+    return Localizer(anything[0], anything[1], LocalFrame(49.0, 8.4),
+                     Limits(heading_range_rad=None if reach is None else reach + 0.09),
+                     solver_of(contract, LocalizerSettings()), Quality(),
+                     ModelDepth()), oracle, store
+
+
+@pytest.mark.parametrize('name', ['kitti_ori10', 'kitti_ori180', 'vigor_samearea_known'])
+@pytest.mark.parametrize('heading', [0.0, 2.5, -1.4])
+def test_base_link_is_found_from_the_crop_and_view_that_each_preset_wants(name: str,
+                                                                          heading: float) -> None:
+    truth = Pose2(20.0, -7.0, heading)
+    machine, oracle, store = localizer(name, truth)
+    prior = Prior(5, truth.xy_m + np.array([6.0, -4.0]), heading + 0.06, 5.0, 0.1)
+    found = machine.localize(IMAGE, prior, mount())
+    assert isinstance(found, Fix), found
+    assert found.map_T_base.xy_m == pytest.approx(truth.xy_m, abs=0.4)
+    assert math.cos(found.map_T_base.yaw_rad - heading) == pytest.approx(1.0, abs=2e-4)
+    assert store.asked == (machine.contract.tile_m, machine.contract.aerial_px)
+    assert oracle.mount is not None
+    seen_yaw = heading + 0.06 + oracle.mount.base_T_camera.yaw_rad    # as the prior has it
+    if name == 'kitti_ori10':
+        assert store.psi == pytest.approx(seen_yaw, abs=1e-9)       # the heading points right
+    else:
+        assert store.psi == 0.0                                     # north-up
+    if name == 'vigor_samearea_known':      # the centre column looks north, to half a column
+        assert math.sin(seen_yaw) == pytest.approx(1.0, abs=(math.pi / 1242) ** 2)
+
+
+def test_a_model_for_any_heading_needs_no_prior_heading() -> None:
+    truth = Pose2(20.0, -7.0, 2.2)
+    prior = Prior(5, truth.xy_m, None, 5.0, None)
+    machine, _, store = localizer('kitti_ori180', truth)
+    found = machine.localize(IMAGE, prior, mount())
+    assert isinstance(found, Fix), found
+    assert store.psi == 0.0
+    assert found.map_T_base.yaw_rad == pytest.approx(2.2, abs=0.02)
+    for name in ('kitti_ori10', 'vigor_crossarea_known'):
+        refused = localizer(name, truth)[0].localize(IMAGE, prior, mount())
+        assert isinstance(refused, Rejection) and refused.reason is Reason.NO_HEADING
+
+
+def small(folder: Path, **values: Any) -> str:
+    """Write a model folder with a tiny network and return its path."""
+    save_model(Loc2Net(replace(
+        Contract('own', ground_hw=(16, 32), aerial_px=32, tile_m=16.0, projector_widths=(16,),
+                 backbone_options={'widths': [8, 8, 16, 16]}, attention=1), **values)), folder)
+    return str(folder)
+
+
+def test_a_model_that_needs_a_heading_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    settings = LocalizerSettings(small(tmp_path / 'm'), 'cpu', heading='none', map_path='nowhere')
+    with pytest.raises(ModelError, match='own needs a heading prior; set prior.heading'):
+        load_localizer(settings, LocalFrame(49.0, 8.4))
+    free = small(tmp_path / 'free', heading_up=False, heading_range_deg=180.0)
+    with pytest.raises(Exception, match='nowhere'):     # as far as the map
+        load_localizer(replace(settings, checkpoint=free), LocalFrame(49.0, 8.4))
+
+
+@pytest.mark.slow
+def test_a_model_of_full_size_runs_end_to_end(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    contract = PRESETS['kitti_ori10']
+    net = Loc2Net(contract, random_dinov2(SIZES['dinov2_vitl14'])).eval().requires_grad_(False)
+    network = Network(Model(net, contract, '', torch.device('cpu'), torch.float32))
+    store: Any = Store()
+    machine = Localizer(network, store, LocalFrame(49.0, 8.4),
+                        Limits(heading_range_rad=contract.heading_range_rad),
+                        solver_of(contract, LocalizerSettings()), Quality(), FlatGround(1.65))
+    photo = replace(IMAGE, rgb=np.random.default_rng(0).integers(0, 255, (375, 1242, 3), np.uint8))
+    found = machine.localize(photo, Prior(5, np.zeros(2), 0.4, 5.0, 0.1), mount())
+    # Random weights match nothing; what counts is that every stage ran and said so
+    assert found.evidence is not None, found
+    assert set(found.evidence.timings_s) >= {'crop', 'network', 'solve'}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20
+    with capsys.disabled():
+        print(f'\nViT-L, {contract.name}: {type(found).__name__}, peak memory of the process '
+              f'{peak:.2f} GiB, seconds {found.evidence.timings_s}')
+    assert peak < 8.0
