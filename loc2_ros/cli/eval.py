@@ -128,7 +128,7 @@ def _settings(model: str, backbone: str, device: str, precision: str, max_depth:
               ransac: bool, batch: int, workers: int, seed: int, quiet: bool) -> Any:
     from loc2_ros.evaluate.datasets import EvalSettings
     return EvalSettings(model, backbone, device, precision, max_depth,
-                        'ransac' if ransac else '', batch, workers, seed, not quiet)
+                        'ransac' if ransac else 'auto', batch, workers, seed, not quiet)
 
 
 def _shown(run: Callable[[], list[str]], out: Path) -> None:

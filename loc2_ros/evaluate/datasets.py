@@ -34,7 +34,7 @@ class EvalSettings:
 
     :param model: built-in name or folder; ``backbone`` where its frozen backbone is.
     :param max_depth_m: points further away take no part; 0: as the contract says.
-    :param solver: as the contract says, or the name of another one.
+    :param solver: auto, as the contract says, or the name of one.
     :param batch: frames at a time; no pose depends on it.
     """
 
@@ -43,7 +43,7 @@ class EvalSettings:
     device: str = 'auto'
     precision: str = 'auto'
     max_depth_m: float = 0.0
-    solver: str = ''
+    solver: str = 'auto'
     batch: int = 8
     workers: int = 2
     seed: int = 0
@@ -110,8 +110,6 @@ def _load(settings: EvalSettings) -> Model:
     contract = model.contract
     if settings.max_depth_m:
         contract = replace(contract, max_depth_m=settings.max_depth_m)
-    if settings.solver:
-        contract = replace(contract, solver={**contract.solver, 'kind': settings.solver})
     model.net.contract = contract
     if model.device.type == 'cuda':
         model = replace(model, device=state.device)
@@ -133,7 +131,7 @@ def _check(contract: Contract, camera: str, range_deg: float, option: str) -> No
 def _evaluate(name: str, sets: Mapping[str, Frames], model: Model, settings: EvalSettings,
               protocol: Mapping[str, Any], out: Path, groups: tuple[str, ...] = ()) -> list[str]:
     state = PartialState()
-    solver = solver_of(model.contract, LocalizerSettings())
+    solver = solver_of(model.contract, LocalizerSettings(solver=settings.solver))
     results: dict[str, Any] = {}
     shown: list[str] = []
     for split, data in sets.items():
@@ -155,7 +153,7 @@ def _evaluate(name: str, sets: Mapping[str, Frames], model: Model, settings: Eva
             'dataset': name, 'splits': results,
             'protocol': {**protocol, 'max_depth_m': model.contract.max_depth_m,
                          'depth': 'model' if model.contract.own_depth else 'files',
-                         'solver': model.contract.solver_kind, 'seed': settings.seed},
+                         'solver': solver.kind, 'seed': settings.seed},
             'model': model.contract.name, 'model_sha256': model.sha256,
             'backbone_sha256': model.backbone_sha256, 'device': str(model.device),
             'precision': str(model.dtype).removeprefix('torch.')})

@@ -8,8 +8,10 @@ Index i runs over aerial cells, j over ground tokens; a drawn match is the numbe
 
 from __future__ import annotations
 
+from loc2_ros.core.pairs import draw_pairs
 import torch
 from torch import Tensor
+import torch.nn.functional as functional
 
 SAME_POINT_M = 1.0      # ground tokens closer than this to the right one are no wrong answers
 
@@ -20,24 +22,19 @@ def drawn_matches(S: Tensor, over_cells: Tensor, over_tokens: Tensor, usable: Te
     """
     Draw matches without replacement, with probability proportional to P.
 
-    One exponential race per sample, seeded by the sample's number, so that batches, processes
-    and interruptions change nothing.
+    Seeded by the sample's number, so that batches, processes and interruptions change nothing.
 
     :param S: (B, Na, Ng) scores; the normalizers are those of `log_normalizers`.
     :param usable: (B, Ng) bool.
     :returns: (B, count) int64, i * Ng + j; -1 where there are fewer matches of positive
         probability than asked for.
     """
-    log_p = 2 * S - over_cells[:, None] - over_tokens[:, :, None]
-    log_p = log_p.masked_fill(~usable[:, None], -torch.inf).flatten(1)
+    P = torch.exp(2 * S - over_cells[:, None] - over_tokens[:, :, None]) * usable[:, None]
     drawn = []
-    for row, seed in zip(log_p, number.tolist()):
-        generator = torch.Generator(row.device).manual_seed(seed)
-        race = torch.empty_like(row).exponential_(generator=generator)
-        # The largest of log p - log e; in logarithms nothing underflows
-        found = (row - race.log()).topk(min(count, len(row)))
-        index = torch.where(torch.isfinite(found.values), found.indices, -1)
-        drawn.append(torch.nn.functional.pad(index, (0, count - len(index)), value=-1))
+    for p, seed in zip(P, number.tolist()):
+        pairs = draw_pairs(p, count, torch.Generator(p.device).manual_seed(seed))
+        found = torch.where(pairs.weight > 0, pairs.cell * p.shape[1] + pairs.token, -1)[0]
+        drawn.append(functional.pad(found, (0, count - len(found)), value=-1))
     return torch.stack(drawn)
 
 
