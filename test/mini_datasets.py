@@ -27,7 +27,7 @@ World = Callable[[Array, Array], Array]
 DAY, DRIVE = '2011_09_26', '2011_09_26/2011_09_26_drive_0001_sync'
 HEIGHT_PX, WIDTH_PX, HORIZON_PX, FOCAL_PX = 192, 416, 64.0, 240.0
 CAMERA_M, SKY_M = 4.0, 80.0
-SATMAP_PX, SATMAP_M = 1280, 1280 * 156543.03392 * math.cos(math.radians(49.015)) / 2 ** 19
+SATMAP_PX, SATMAP_M_PER_PX = 1280, 156543.03392 * math.cos(math.radians(49.015)) / 2 ** 19
 # Of the left colour camera ahead and to the right of the GPS
 LEVER_M = (1.08, 0.26)
 TOY = Contract('toy', ground_hw=(96, 208), aerial_px=128, tile_m=64.0, own_depth=False,
@@ -83,7 +83,7 @@ def write(path: Path, image: Array) -> None:
 
 
 def make_kitti(root: Path, frames: Sequence[Planted], worlds: Sequence[World],
-               depth: bool = True) -> Path:
+               satmap_px: int = SATMAP_PX) -> Path:
     """Make a root with every frame in train and in test1, and test2 the same backwards."""
     raw = root / 'raw_data'
     raw.joinpath(DRIVE, 'oxts', 'data').mkdir(parents=True)
@@ -97,14 +97,13 @@ def make_kitti(root: Path, frames: Sequence[Planted], worlds: Sequence[World],
         record = [49.0, 8.4, 116.0, 0.0, 0.0, frame.heading_rad, *[0.0] * 24]
         raw.joinpath(DRIVE, 'oxts', 'data', f'{name}.txt').write_text(
             ' '.join(f'{v:.9f}' for v in record) + '\n')
-        line = (np.arange(SATMAP_PX) + 0.5) / SATMAP_PX * SATMAP_M - SATMAP_M / 2
+        line = (np.arange(satmap_px) + 0.5 - satmap_px / 2) * SATMAP_M_PER_PX
         east, north = np.meshgrid(line, -line)
         write(root / 'satmap' / DRIVE / f'{name}.png', world(east, north))
         view, planar = camera_view(frame, world)
         write(raw / DRIVE / 'image_02' / 'data' / f'{name}.png', view)
-        if depth:
-            write(root / 'depth_anythingv2_depth' / DRIVE / 'depth' / f'{name}.png',
-                  np.round(planar * 256).astype(np.uint16))
+        write(root / 'depth_anythingv2_depth' / DRIVE / 'depth' / f'{name}.png',
+              np.round(planar * 256).astype(np.uint16))
     splits = root / 'splits'
     splits.mkdir()
     tests = [f'{name} ' + ' '.join(map(str, shift)) for name, shift in names]

@@ -123,7 +123,7 @@ def test_kitti_can_be_learned_by_heart(tmp_path: Path) -> None:
     heads = (0.3, 1.7, -2.2, -0.6)
     shifts = ((0.3, -0.5, 0.4), (-0.6, 0.2, -0.8), (0.1, 0.7, 0.9), (0.5, 0.4, -0.2))
     make_kitti(tmp_path / 'data', [Planted(h, s) for h, s in zip(heads, shifts)],
-               [texture(7)] * 4)
+               [texture(7)] * 4, satmap_px=800)
     contract = replace(TOY, aerial_px=256, backbone_options={'widths': [16, 16, 24, 32]},
                        projector_widths=(32,))
     config = KittiConfig(contract, data=str(tmp_path / 'data'), pairs=2400, epochs=0, batch=8,

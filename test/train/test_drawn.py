@@ -75,7 +75,7 @@ def test_info_nce_and_its_gradient_are_those_of_the_formula(seed: int, b: int) -
                      scene.drawn[b], scene.theta[b].float(), scene.t[b].float(),
                      torch.tensor(TILE_M / 6))
     found.backward()
-    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
     assert exact.grad is not None and S.grad is not None
     torch.testing.assert_close(S.grad.double(), exact.grad, rtol=1e-4, atol=1e-6)
 
