@@ -264,7 +264,8 @@ def _sized(contract: Contract, settings: LocalizerSettings) -> Contract:
     """Apply the user's crop size and resolution to the contract."""
     tile = settings.crop_size_m or contract.tile_m
     # Published weights know one number of pixels, ours one pixel size
-    gsd = settings.resolution or (tile if contract.preset else contract.tile_m) / contract.aerial_px
+    side = tile if contract.preset else contract.tile_m
+    gsd = settings.resolution or side / contract.aerial_px
     px = max(contract.stride, round(tile / gsd / contract.stride) * contract.stride)
     if not contract.preset:
         return replace(contract, tile_m=tile, aerial_px=px)

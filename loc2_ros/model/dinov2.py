@@ -18,6 +18,7 @@ from typing import Any
 
 from loc2_ros.model.checkpoint import (CheckpointError, file_sha256, read_checkpoint,
                                        read_safetensors, write_folder)
+from loc2_ros.model.dinov2_names import renamed
 from loc2_ros.model.vit import interpolate_position_embedding
 import torch
 from torch import nn, Tensor
@@ -181,44 +182,6 @@ def import_dinov2(file: Path, out: Path) -> str:
                 'of an unusual size')
 
 
-_NAMES = (
-    # facebookresearch
-    (r'^(cls_token|mask_token)$', r'embeddings.\1'),
-    (r'^pos_embed$', 'embeddings.position_embeddings'),
-    (r'^patch_embed\.proj\.', 'embeddings.patch_embeddings.projection.'),
-    (r'^blocks\.', 'encoder.layer.'),
-    (r'\.attn\.qkv\.', '.attention.qkv.'),
-    (r'\.attn\.proj\.', '.attention.o_proj.'),
-    (r'\.ls([12])\.gamma$', r'.layer_scale\1.lambda1'),
-    (r'\.mlp\.w3\.', '.mlp.down_proj.'),
-    (r'^norm\.', 'layernorm.'),
-    # transformers before version 5, and the files on the hub
-    (r'\.attention\.attention\.(?:query)\.', '.attention.q_proj.'),
-    (r'\.attention\.attention\.(?:key)\.', '.attention.k_proj.'),
-    (r'\.attention\.attention\.(?:value)\.', '.attention.v_proj.'),
-    (r'\.attention\.output\.dense\.', '.attention.o_proj.'),
-    (r'\.mlp\.weights_in\.', '.mlp.w12.'),
-    (r'\.mlp\.weights_out\.', '.mlp.down_proj.'))
-_STACKED = {'.attention.qkv.': ('.attention.q_proj.', '.attention.k_proj.', '.attention.v_proj.'),
-            '.mlp.w12.': ('.mlp.gate_proj.', '.mlp.up_proj.')}
-
-
-def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the names of transformers 5; stacked matrices are taken apart."""
-    named: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        for pattern, name in _NAMES:
-            key = re.sub(pattern, name, key)
-        for stack, parts in _STACKED.items():
-            if stack in key and tensor.ndim and len(tensor) % len(parts) == 0:
-                named.update({key.replace(stack, part): piece.contiguous() for part, piece
-                              in zip(parts, tensor.chunk(len(parts)))})
-                break
-        else:
-            named[key] = tensor
-    return named
-
-
 def _make(size: Size) -> Any:
     try:
         from transformers import AutoModel, Dinov2Config
@@ -239,8 +202,9 @@ def _filled(tensors: dict[str, Tensor], size: Size, where: str) -> Any:
     expected = model.state_dict()
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
-        raise BackboneError(f'{where} is no DINOv2 of {size.layers} layers: {len(missing)} tensors '
-                            f'missing, {len(extra)} unknown, first {(missing + extra)[0]}')
+        raise BackboneError(f'{where} is no DINOv2 of {size.layers} layers: {len(missing)} '
+                            f'tensors missing, {len(extra)} unknown, first '
+                            f'{(missing + extra)[0]}')
     for key, tensor in expected.items():
         if tensors[key].shape != tensor.shape:
             raise BackboneError(f'{where}: {key} has shape {tuple(tensors[key].shape)} instead of '
@@ -271,5 +235,5 @@ def _check_config(path: Path, name: str, size: Size) -> None:
                             'made by "loc2 model import-backbone"') from None
     wanted = (size.hidden, size.layers, size.heads, PATCH, PATCH * TABLE)
     if found != wanted:
-        raise BackboneError(f'{path.parent} is no {name}: channels, layers, heads, patch and image '
-                            f'size are {found} instead of {wanted}')
+        raise BackboneError(f'{path.parent} is no {name}: channels, layers, heads, patch and '
+                            f'image size are {found} instead of {wanted}')

@@ -198,8 +198,8 @@ def _start(P: Tensor, lifted: Tensor, tile: Tensor, weight: Tensor, grid: tuple[
 def _all_pairs(frame: _Frame, solver: Solver, generator: torch.Generator) -> _Found:
     """Fit the moments of all pairs (model.md 7.2); nothing is drawn."""
     weight = race_weights(frame.masked().double(), solver.draws)
-    fit = fit_from_moments(frame.lifted.double(), cell_centres(frame.grid, frame.cell_m).to(weight),
-                           weight, **_scale(solver))
+    cells = cell_centres(frame.grid, frame.cell_m).to(weight)
+    fit = fit_from_moments(frame.lifted.double(), cells, weight, **_scale(solver))
     fit = Similarity(*(x.to(frame.lifted) for x in (fit.theta, fit.scale, fit.t)), fit.valid)
     return frame.shown(fit, weight.sum(0).to(frame.lifted))
 

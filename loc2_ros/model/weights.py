@@ -84,10 +84,10 @@ def load_model(name_or_dir: str, device: str = 'auto', precision: str = 'auto',
     contract = read_contract(folder, preset)
     frozen = None
     if contract.backbone in SIZES:
-        size = size_of(contract.backbone, contract.backbone_options)
         try:
+            size = size_of(contract.backbone, contract.backbone_options)
             frozen = load_dinov2(backbone, contract.backbone, size, target, dtype)
-        except BackboneError as error:
+        except (BackboneError, TypeError) as error:
             raise ModelError(f'{contract.name}: {error}') from None
     net = load_matcher(folder, contract, frozen)
     net = net.eval().requires_grad_(False).to(target)

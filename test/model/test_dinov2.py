@@ -11,7 +11,8 @@ from pathlib import Path
 from loc2_ros.model.checkpoint import CheckpointError
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.dinov2 import (BackboneError, Dinov2, find_backbone, import_dinov2,
-                                   load_dinov2, random_dinov2, renamed, Size)
+                                   load_dinov2, random_dinov2, Size)
+from loc2_ros.model.dinov2_names import renamed
 from loc2_ros.model.loc2 import Loc2Net
 import pytest
 from safetensors.torch import load_file, save_file
