@@ -87,6 +87,7 @@ def kitti_source(config: KittiConfig) -> Source:
     :raises DatasetError: from it, if the data set is not complete.
     """
     _check_root(config.data)
+    _check_camera(config, 'pinhole')
     _check_heading(config.contract.heading_range_deg, config.rotation_range_deg,
                    'rotation_range_deg')
 
@@ -108,6 +109,7 @@ def vigor_source(config: VigorConfig) -> Source:
                    'random_orientation_deg')
     if config.contract.heading_up:
         raise ConfigError('tiles of VIGOR are north-up; set heading_up: false in model')
+    _check_camera(config, 'equirectangular')
 
     def make(folder: Path, writes: bool) -> Datasets:
         root = Path(config.data).expanduser()
@@ -123,6 +125,8 @@ def drive_source(config: DriveConfig, settings: Mapping[str, Any]) -> Source:
 
     :param settings: the node's parameters by name, complete, map.path among them.
     """
+    _check_camera(config, 'pinhole')
+
     def make(folder: Path, writes: bool) -> Datasets:
         frames = read_drive(Path(config.bag).expanduser(), settings, config.contract,
                             config.max_shift_m, config.every, progress=writes)
@@ -156,6 +160,11 @@ def _datasets(config: PublishedConfig, train: Frames, valid: Frames) -> Datasets
 def _check_root(data: str) -> None:
     if not data or not Path(data).expanduser().is_dir():
         raise ConfigError(f'data: there is no folder {data!r}; set it to the root of the data set')
+
+
+def _check_camera(config: TrainConfig, camera: str) -> None:
+    if config.contract.camera_model != camera:
+        raise ConfigError(f'the images are {camera} ones; set camera_model: {camera} in model')
 
 
 def _check_heading(range_deg: float, wanted_deg: float, key: str) -> None:
