@@ -39,7 +39,7 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 CHECKPOINT = 'checkpoint.pt'
-LOG_EVERY, VALID_BATCH = 25, 8
+LOG_EVERY, VALID_BATCH, NARROW = 25, 8, 16
 
 
 @dataclass
@@ -121,7 +121,7 @@ class _Run:
         if accelerator.num_processes > 1:
             share_norms(self.net)
         self.net = self.net.to(  # type: ignore[call-overload]
-            accelerator.device, memory_format=torch.channels_last)
+            accelerator.device, memory_format=_layout(self.net))
         trained = [p for p in self.net.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, lr=config.lr,
                                            weight_decay=config.weight_decay)
@@ -238,6 +238,15 @@ def begin_with(net: Loc2Net, folder: str) -> None:
             value[:, :found.shape[1]] = found[:, :value.shape[1]]
         else:
             value.copy_(found)
+
+
+def _layout(net: Loc2Net) -> torch.memory_format:
+    """Return the order of channels in memory that is fastest and works."""
+    # On a CPU, torch 2.13 overwrites foreign memory in the backward pass of convolutions with few
+    # channels, where these come last
+    narrow = any(isinstance(m, torch.nn.Conv2d) and 1 < m.out_channels < NARROW
+                 for m in net.modules())
+    return torch.contiguous_format if narrow else torch.channels_last
 
 
 def _dinov2(config: TrainConfig, device: torch.device) -> Dinov2 | None:

@@ -126,8 +126,8 @@ def test_kitti_can_be_learned_by_heart(tmp_path: Path) -> None:
                [texture(7)] * 4, satmap_px=800)
     contract = replace(TOY, aerial_px=256, backbone_options={'widths': [16, 16, 24, 32]},
                        projector_widths=(32,))
-    config = KittiConfig(contract, data=str(tmp_path / 'data'), pairs=2400, epochs=0, batch=8,
-                         lr=2e-3, schedule='cosine', warmup=20, clip=1.0, amp=False,
+    config = KittiConfig(contract, data=str(tmp_path / 'data'), pairs=1600, epochs=0, batch=8,
+                         lr=3e-3, schedule='cosine', warmup=20, clip=1.0, amp=False,
                          valid_share=0.0, loader_workers=0,
                          weights=replace(PUBLISHED, matches=512))
     model = train(config, kitti_source(config), tmp_path / 'run')
