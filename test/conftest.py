@@ -42,6 +42,7 @@ def claim_domain() -> tuple[int, IO[str]]:
 DOMAIN, LOCK = claim_domain()
 LOGS = tempfile.TemporaryDirectory(prefix='loc2_ros_test_log_')
 
+sys.path.insert(0, str(ROOT / 'test'))       # for mini_datasets
 os.environ['ROS_DOMAIN_ID'] = str(DOMAIN)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_LOG_DIR'] = LOGS.name

@@ -1,7 +1,7 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Training samples: a ground view and an aerial crop around a wrong prior, with the truth.
+Training samples from towns: a view and an aerial crop around a wrong prior, with the truth.
 
 Sample k is a function of (seed, k) alone: the order is the same whatever the number of workers,
 and training resumes exactly.
@@ -13,48 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
-from typing import NamedTuple
 from zipfile import BadZipFile
 
 import cv2
 from loc2_ros.core.camera import map_to_tile, token_rays
 from loc2_ros.core.values import Camera, Pose2
+from loc2_ros.data.pair import Pair, photograph
 from loc2_ros.model.contract import Contract
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 Array = NDArray[np.float64]
 
 UNKNOWN, ROUGHLY = 0.1, 0.03     # share of heights not told, relative error of the others
-# Sensor noise to cut from; drawing it anew for each image costs more than the network's share
-_NOISE = np.random.default_rng(0).normal(0, 64, (576, 576, 3)).astype(np.int16)
-
-
-class Pair(NamedTuple):
-    """
-    One sample, or a batch of them with a leading B.
-
-    :param ground: (3, H, W) float RGB in [0, 1].
-    :param aerial: (3, S, S) float RGB in [0, 1].
-    :param depth_m: (Ng,) planar depth of the tokens, inf for sky.
-    :param static: (Ng,) bool, False on moving cars.
-    :param rays: (Ng, 3); ``fx``: () focal length at the network's size.
-    :param height_m: () camera above the ground, NaN where the network is not told.
-    :param theta: () true rotation from ground to tile; ``t``: (2,) true camera in the tile.
-    """
-
-    ground: Tensor
-    aerial: Tensor
-    depth_m: Tensor
-    static: Tensor
-    rays: Tensor
-    fx: Tensor
-    height_m: Tensor
-    theta: Tensor
-    t: Tensor
 
 
 @dataclass(frozen=True)
@@ -140,13 +113,14 @@ class TownPairs(Dataset[Pair]):
             ground, depth, static = ground[:, ::-1], depth[:, ::-1], static[:, ::-1]
             camera = Camera(width, height, fx, fy, width - 1 - cx, cy)
             aerial, theta, t = aerial[::-1], math.pi - theta, np.array([-t[0], t[1]])
-        images = [_photo(rng, im, self.augment) for im in (ground, aerial)]
+        images = [photograph(rng, im, self.augment) for im in (ground, aerial)]
         rays = token_rays(camera, contract.ground_grid, contract.rays)
         return Pair(images[0], images[1], torch.from_numpy(depth.reshape(-1).copy()),
                     torch.from_numpy(static.reshape(-1).copy()),
                     torch.tensor(rays, dtype=torch.float32), torch.tensor(camera.fx).float(),
                     torch.tensor(self._told(rng, camera_height)).float(),
-                    torch.tensor(theta).float(), torch.tensor(t).float())
+                    torch.tensor(theta).float(), torch.tensor(t).float(),
+                    torch.tensor(contract.tile_m).float(), torch.tensor(k))
 
     def _told(self, rng: np.random.Generator, height_m: float) -> float:
         """Return the height that the network is told: measured roughly, or not at all."""
@@ -162,23 +136,3 @@ class TownPairs(Dataset[Pair]):
         reach = math.radians(self.contract.heading_range_deg)
         psi = pose[2] + rng.uniform(-reach, reach) if self.contract.heading_up else 0.0
         return xy, float(psi)
-
-
-def _photo(rng: np.random.Generator, image: NDArray[np.uint8], augment: bool) -> Tensor:
-    """Turn an image into a tensor, as another camera might have taken it."""
-    image = np.ascontiguousarray(image)
-    if augment:
-        if rng.random() < 0.4:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.1))
-        gain = rng.uniform(0.75, 1.3) * rng.normal(1.0, 0.05, 3)
-        level = np.clip(np.arange(256)[:, None] / 255.0 * gain, 0, 1) ** rng.uniform(0.75, 1.33)
-        image = cv2.LUT(image, np.round(255 * level).astype(np.uint8)[None])
-        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        colour = rng.uniform(0.3, 1.4)
-        image = cv2.addWeighted(image, colour, grey, 1 - colour, 0.0)
-        row, col = rng.integers(0, _NOISE.shape[0] - np.array(image.shape[:2]) + 1)
-        noise = _NOISE[row:row + image.shape[0], col:col + image.shape[1]]
-        share = rng.uniform(0, 0.12)
-        image = cv2.addWeighted(image.astype(np.int16), 1.0, noise, share, 0.0)
-        image = np.clip(image, 0, 255).astype(np.uint8)
-    return torch.from_numpy(image).permute(2, 0, 1).float() / 255.0

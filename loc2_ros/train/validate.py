@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.core.lift import depth_mask
+from loc2_ros.data.pair import Pair
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.solve import solve, Solved, Solver
-from loc2_ros.train.pairs import Pair
+from loc2_ros.train.losses import cell_size, lift_tokens
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,24 +27,33 @@ class SolvedPair:
     solved: Solved
 
 
-def solve_pairs(net: Loc2Net, batches: Iterable[Pair], solver: Solver,
-                seed: int = 0) -> Iterator[SolvedPair]:
-    """Solve every sample as the localizer would; call it in inference mode."""
+def solve_pairs(net: Loc2Net, batches: Iterable[Pair], solver: Solver, seed: int = 0,
+                dtype: torch.dtype = torch.float32) -> Iterator[SolvedPair]:
+    """
+    Solve every sample as the localizer would; call it in inference mode.
+
+    :param seed: of whatever the solver draws, the same for each sample: neither batches nor
+        order change a pose.
+    :param dtype: number format of the network.
+    """
     contract = net.contract
     device = next(net.parameters()).device
     for batch in batches:
         batch = Pair(*(v.to(device) for v in batch))
-        ground = net.ground(batch.ground, batch.rays, batch.fx, batch.height_m)
-        P = net.match(net.aerial(batch.aerial), ground.descriptors)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            ground = net.ground(batch.ground, batch.rays, batch.fx, batch.height_m)
+            aerial = net.aerial(batch.aerial)
+        depths = batch.depth_m if ground.depth_m is None else ground.depth_m.flatten(1).float()
+        usable = depth_mask(depths, contract.max_depth_m)
+        P = net.match(aerial.float(), ground.descriptors.float(),
+                      usable if contract.masks_tokens else None)
+        lifted = lift_tokens(torch.where(usable, depths, 0.0), batch.rays)
+        cell_m = cell_size(batch, contract).tolist()
         for k in range(len(P)):
-            pair = Pair(*(v[k] for v in batch))
-            depth = pair.depth_m if ground.depth_m is None else ground.depth_m[k].flatten()
-            usable = depth_mask(depth, contract.max_depth_m)
-            lifted = lift_planar(torch.where(usable, depth, 0.0), pair.rays,
-                                 torch.eye(3, device=device))
-            yield SolvedPair(pair, depth, lifted, solve(
-                P[k], lifted, usable, contract.aerial_grid, contract.cell_m, solver,
-                torch.Generator().manual_seed(seed)))
+            yield SolvedPair(
+                Pair(*(v[k] for v in batch)), depths[k], lifted[k],
+                solve(P[k], lifted[k], usable[k], contract.aerial_grid, cell_m[k], solver,
+                      torch.Generator().manual_seed(seed)))
 
 
 @torch.inference_mode()
@@ -59,7 +69,8 @@ def pose_errors(net: Loc2Net, batches: Iterable[Pair], solver: Solver,
     for found in solve_pairs(net, batches, solver, seed):
         pair, depth, fit = found.pair, found.depth_m, found.solved.similarity
         known = depth_mask(pair.depth_m, net.contract.max_depth_m)
-        off = (depth[known].log() - pair.depth_m[known].log()).abs().median()
+        gap = (depth[known].log() - pair.depth_m[known].log()).abs()
+        off = gap.median() if len(gap) else torch.tensor(torch.nan)
         turn = torch.remainder(fit.theta - pair.theta + torch.pi, 2 * torch.pi) - torch.pi
         valid = bool(fit.valid)
         rows.append((float((fit.t - pair.t).norm()) if valid else np.inf,

@@ -12,32 +12,33 @@ from pathlib import Path
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.weights import load_model, save_model
-from loc2_ros.train.config import ConfigError, TrainConfig
-from loc2_ros.train.loop import begin_with, train_town
+from loc2_ros.train.config import ConfigError, TownConfig
+from loc2_ros.train.loop import begin_with, train
 from loc2_ros.train.pairs import TownPairs
+from loc2_ros.train.sources import town_source
 import pytest
 import torch
 
 TOY = Contract('toy', ground_hw=(32, 64), aerial_px=64, tile_m=64.0,
                backbone_options={'widths': [8, 8, 16, 16]}, projector_widths=(16,), attention=1)
-CONFIG = TrainConfig(TOY, first_seed=1, towns=1, views=4, valid_first_seed=2, valid_towns=1,
-                     valid_pairs=4, pairs=16, batch=2, amp=False, loader_workers=0,
-                     render_workers=1, valid_every=100)
+CONFIG = TownConfig(TOY, first_seed=1, towns=1, views=4, valid_first_seed=2, valid_towns=1,
+                    valid_pairs=4, pairs=16, batch=2, amp=False, loader_workers=0,
+                    render_workers=1, valid_every=100)
 
 
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = train_town(CONFIG, tmp_path / 'a')
-    train_town(CONFIG, tmp_path / 'b', stop_after=3)
-    resumed = train_town(CONFIG, tmp_path / 'b', resume=tmp_path / 'b')
+    whole = train(CONFIG, town_source(CONFIG), tmp_path / 'a')
+    train(CONFIG, town_source(CONFIG), tmp_path / 'b', stop_after=3)
+    resumed = train(CONFIG, town_source(CONFIG), tmp_path / 'b', resume=tmp_path / 'b')
     a, b = (load_model(str(folder), 'cpu').net.state_dict() for folder in (whole, resumed))
     assert all(torch.equal(a[k], b[k]) for k in a)
     with open(tmp_path / 'a' / 'valid.csv', encoding='utf-8') as file:
         rows = list(csv.DictReader(file))
     assert [r['step'] for r in rows] == ['8']
     with pytest.raises(ConfigError, match='same configuration'):
-        train_town(TrainConfig(**{**CONFIG.__dict__, 'pairs': 32}), tmp_path / 'c',
-                   resume=tmp_path / 'b')
+        other = replace(CONFIG, pairs=32)
+        train(other, town_source(other), tmp_path / 'c', resume=tmp_path / 'b')
     files = sorted((tmp_path / 'a' / 'pairs').glob('town_0000001.npz'))
     first, again = (TownPairs(files, TOY, 8, seed=0)[5] for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(first, again))
@@ -53,12 +54,12 @@ def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, word: str) ->
     path = tmp_path / 'config.yaml'
     path.write_text(text)
     with pytest.raises(ConfigError, match=word):
-        TrainConfig.load(path)
+        TownConfig.load(path)
 
 
 @pytest.mark.parametrize('name', ['train_mini.yaml', 'train_mini_more.yaml'])
 def test_the_shipped_configuration_is_valid(name: str) -> None:
-    config = TrainConfig.load(Path(__file__).parents[2] / 'config' / name)
+    config = TownConfig.load(Path(__file__).parents[2] / 'config' / name)
     assert config.contract.name == 'mini'
     assert config.contract.cell_m <= 2.4
     assert config.first_seed + config.towns < 1_000_000

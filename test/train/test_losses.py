@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import math
 
+from loc2_ros.data.pair import Pair
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.matcher import log_normalizers
 from loc2_ros.train.losses import matching_losses, Targets, targets, virtual_error
-from loc2_ros.train.pairs import Pair
 import pytest
 import torch
 
@@ -31,7 +31,8 @@ def _pair(depth: float, theta: float, t: tuple[float, float]) -> Pair:
     one = torch.zeros(1, 1)
     return Pair(one, one, torch.tensor([[depth, 10.0]]), torch.tensor([[True, False]]),
                 torch.tensor([[[0.2, 0.0, 1.0], [0.0, 0.0, 1.0]]]), ZERO, ZERO,
-                torch.tensor([theta]), torch.tensor([t]))
+                torch.tensor([theta]), torch.tensor([t]), torch.tensor([80.0]),
+                torch.tensor([0]))
 
 
 def test_a_token_is_placed_where_convention_t2_says() -> None:
