@@ -35,7 +35,7 @@ from loc2_ros.model.presets import tile_for
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import MIN_WEIGHT, PAIR_SEARCH, solve, Solved, Solver
 from loc2_ros.model.votes import camera_votes
-from loc2_ros.model.weights import load_model, Model, ModelError
+from loc2_ros.model.weights import load_model, ModelError
 import numpy as np
 import torch
 
@@ -282,7 +282,7 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     if contract.needs_heading and settings.heading == 'none':
         raise ModelError(f'the model {contract.name} needs a heading prior; set prior.heading to '
                          'imu, or take a model that needs none, such as kitti_ori180')
-    depth = DEPTH_SOURCES[settings.depth_source](settings, model)
+    depth = DEPTH_SOURCES[settings.depth_source](settings, model.device, model.dtype)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
                          'image, lidar or flat')
@@ -297,13 +297,14 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
                      settings.camera_height)
 
 
-DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, Model], DepthSource]] = {
-    'model': lambda settings, model: ModelDepth(),
-    'network': lambda settings, model: NetworkDepth(load_depth_network(
-        settings.depth_model or DEFAULT_DEPTH_MODEL, model.device, model.dtype)),
-    'image': lambda settings, model: DepthImages(),
-    'lidar': lambda settings, model: LidarDepth(),
-    'flat': lambda settings, model: FlatGround(settings.camera_height, settings.camera_pitch)}
+DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, torch.device, torch.dtype], DepthSource]] = {
+    'model': lambda settings, device, dtype: ModelDepth(),
+    'network': lambda settings, device, dtype: NetworkDepth(load_depth_network(
+        settings.depth_model or DEFAULT_DEPTH_MODEL, device, dtype)),
+    'image': lambda settings, device, dtype: DepthImages(),
+    'lidar': lambda settings, device, dtype: LidarDepth(),
+    'flat': lambda settings, device, dtype: FlatGround(settings.camera_height,
+                                                       settings.camera_pitch)}
 
 
 def _check_camera(contract: Contract, settings: LocalizerSettings) -> None:

@@ -85,6 +85,7 @@ class Contract:
     def __post_init__(self) -> None:
         for key in ('ground_hw', 'projector_widths'):
             object.__setattr__(self, key, tuple(getattr(self, key)))
+        self._check_kinds()
         sizes = (*self.ground_hw, self.aerial_px)
         if len(sizes) != 3 or self.stride <= 0 or any(
                 not 0 < s <= MAX_PX or s % self.stride for s in sizes):
@@ -100,6 +101,26 @@ class Contract:
         for key, known in (('rays', SPACINGS), ('grid', SPACINGS), ('camera_model', CAMERAS)):
             _one_of(self.name, key, getattr(self, key), known)
         _one_of(self.name, "solver['kind']", self.solver_kind, SOLVERS)
+
+    def _check_kinds(self) -> None:
+        """Refuse values of a kind that would only fail at the first image."""
+        whole = {'ground_hw': self.ground_hw, 'projector_widths': self.projector_widths,
+                 'stride': (self.stride,), 'aerial_px': (self.aerial_px,),
+                 'aerial_cells': (self.aerial_cells,), 'attention': (self.attention,)}
+        for key, numbers in whole.items():
+            if not all(type(n) is int and n >= 0 for n in numbers):
+                raise ContractError(f'{self.name}: {key} takes whole numbers, not '
+                                    f'{", ".join(map(repr, numbers))}')
+        settings = {k: v for k, v in self.solver.items() if k != 'kind'}
+        tables = {'solver': settings, 'gate': self.gate,
+                  **{f'calibration.{k}': v for k, v in self.calibration.items() if k != 'floor'}}
+        for key, table in tables.items():
+            for name, value in table.items():
+                if not _is_number(value):
+                    raise ContractError(f'{self.name}: {key}.{name} is no number: {value!r}')
+        floor = self.calibration.get('floor', (1.0, 1.0, 1.0))
+        if len(floor) != 3 or not all(_is_number(n) and n > 0 for n in floor):
+            raise ContractError(f'{self.name}: calibration.floor takes three positive numbers')
 
     @property
     def ground_grid(self) -> tuple[int, int]:
@@ -152,7 +173,7 @@ class Contract:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ContractError(f'{where} is not JSON ({error}); export the model again') from None
         if not isinstance(values, dict) or 'name' not in values:
             raise ContractError(f'{where} is no model contract: it has no "name"')
@@ -164,6 +185,10 @@ class Contract:
             return Contract(**values)
         except (TypeError, AttributeError) as error:     # a list where an object should be
             raise ContractError(f'{where}: {error}') from None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _one_of(name: str, key: str, value: str, known: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from loc2_ros.core.values import Image, Panorama
 from loc2_ros.model.backbone import to_input
 from loc2_ros.model.cube import merge_faces, split_panorama
 from loc2_ros.model.depth import cell_depths, Depth
-from loc2_ros.model.weights import _device, _dtype, ModelError
+from loc2_ros.model.weights import device_of, dtype_of, ModelError
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -129,8 +129,8 @@ def network_size(size_hw: tuple[int, ...], short_side: int = SHORT_SIDE) -> tupl
 def device_and_dtype(device: str = 'auto',
                      precision: str = 'auto') -> tuple[torch.device, torch.dtype]:
     """Return where and in which number format to run, by the names that `load_model` takes."""
-    where = _device(device)
-    return where, _dtype(precision, where)
+    where = device_of(device)
+    return where, dtype_of(precision, where)
 
 
 def load_depth_network(name_or_dir: str, device: torch.device,

@@ -79,8 +79,8 @@ def load_model(name_or_dir: str, device: str = 'auto', precision: str = 'auto',
     :raises ModelError: if files are missing, damaged, or do not fit each other.
     """
     folder = model_folder(name_or_dir)
-    target = _device(device)
-    dtype = _dtype(precision, target)
+    target = device_of(device)
+    dtype = dtype_of(precision, target)
     contract = read_contract(folder, preset)
     frozen = None
     if contract.backbone in SIZES:
@@ -126,6 +126,7 @@ def load_matcher(folder: Path, contract: Contract, frozen: nn.Module | None = No
     try:
         tensors = read_safetensors(path)
         check_entries(tensors, net.state_dict(), str(path), f'its {CONFIG}')
+        _check_finite(tensors, path)
         imported_as = read_facts(path).get('preset', '')
     except CheckpointError as error:
         raise ModelError(f'{error}') from None
@@ -165,10 +166,7 @@ def import_checkpoint(file: Path, preset: str, out: Path, licence: str = LICENCE
             expected = Loc2Net(contract).state_dict()
         check_entries(tensors, expected, str(file), 'a published checkpoint')
         tensors = _single(tensors)
-        for key, tensor in tensors.items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(f'{file}: {key} holds values that are no numbers; download '
-                                      'it again')
+        _check_finite(tensors, file)
         contract = replace(contract, provenance={
             'source': file.name, 'source_sha256': file_sha256(file), 'preset': preset,
             'preset_by': 'the user: the published files cannot be told apart',
@@ -179,11 +177,18 @@ def import_checkpoint(file: Path, preset: str, out: Path, licence: str = LICENCE
     return contract
 
 
+def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f'{path}: {key} holds values that are no numbers; copy or '
+                                  'download it again')
+
+
 def _single(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     if name not in ('auto', 'cpu', 'cuda'):
         raise ModelError(f"device is 'auto', 'cpu' or 'cuda', not {name!r}")
     if name == 'cuda' and not torch.cuda.is_available():
@@ -191,7 +196,7 @@ def _device(name: str) -> torch.device:
     return torch.device('cuda' if name != 'cpu' and torch.cuda.is_available() else 'cpu')
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
     if name == 'auto':
         return torch.float16 if device.type == 'cuda' else torch.float32
     known = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 from loc2_ros.core.camera import height_above_ground, map_to_tile, Mount, token_rays
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.core.values import Array, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.core.values import Array, Camera, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.data.images import decode_compressed
 from loc2_ros.data.pair import DatasetError, make_pair, Pair, Part, Pixels, resized
 from loc2_ros.evaluate.run import run_bag
@@ -30,6 +30,7 @@ from loc2_ros.model.inference import MIN_FORWARD
 from loc2_ros.pipeline import DEPTH_SOURCES, LocalizerSettings
 import numpy as np
 from numpy.typing import NDArray
+import torch
 
 JPEG_QUALITY = 95       # of images kept in memory; a drive has thousands
 
@@ -136,12 +137,14 @@ class _Collector:
 
     def _seen(self, image: Image, mount: Mount) -> Seen:
         contract = self.contract
+        if not isinstance(image.camera, Camera):
+            raise DatasetError('training on a drive takes pinhole cameras; set camera.model')
         height, width = contract.ground_hw
         level = token_rays(image.camera, contract.ground_grid,
                            contract.rays) @ mount.level_R_camera.T
         forward = np.maximum(level[:, 2], MIN_FORWARD)
-        depth = None if self.depth.from_model else self.depth.tokens(image, mount,
-                                                                     contract.ground_grid)
+        depth = None if self.depth.from_model else self.depth.tokens(
+            image, mount, contract.ground_grid, contract.rays)
         if depth is None and not contract.own_depth:
             raise DatasetError('a model without depth head needs depth for every image; set '
                                'depth.source to image, lidar or flat in params')
@@ -164,9 +167,10 @@ def read_drive(bag: Path, settings: Mapping[str, Any], contract: Contract, max_s
     """
     chosen = LocalizerSettings(depth_source=settings['depth.source'],
                                camera_height=settings['depth.camera_height'],
-                               camera_pitch=settings['depth.camera_pitch'])
-    collector = _Collector(contract, DEPTH_SOURCES[chosen.depth_source](chosen),
-                           chosen.camera_height, every)
+                               camera_pitch=settings['depth.camera_pitch'],
+                               depth_model=settings['depth.model'])
+    source = DEPTH_SOURCES[chosen.depth_source](chosen, torch.device('cpu'), torch.float32)
+    collector = _Collector(contract, source, chosen.camera_height, every)
     open_store(settings['map.path']).close()    # before the recording is read for nothing
     result = run_bag(bag, settings, lambda frame: collector, progress=progress)
     rows = {row.stamp_ns: (n, row.truth) for n, row in enumerate(result.rows)}

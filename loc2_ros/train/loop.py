@@ -10,11 +10,12 @@ would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 import math
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from accelerate import Accelerator
@@ -39,6 +40,7 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 CHECKPOINT = 'checkpoint.pt'
+_STATE = {'net', 'optimiser', 'schedule', 'progress', 'config'}
 LOG_EVERY, VALID_BATCH, NARROW = 25, 8, 16
 
 
@@ -76,12 +78,16 @@ def train(config: TrainConfig, source: Source, out: Path, resume: Path | None = 
         kwargs_handlers=[DistributedDataParallelKwargs(
             find_unused_parameters=config.weights.vce == 0)])
     part = _part(config, accelerator.num_processes)
+    # What is wrong with these is said before towns are rendered for hours
+    state = None if resume is None else read_checkpoint(resume / CHECKPOINT, config)
+    if config.start_from and resume is None:
+        _begun(config.start_from)
     out.mkdir(parents=True, exist_ok=True)
     with accelerator.main_process_first():
         data = source(resume or out, accelerator.is_main_process)
     run = _Run(config, data, out, accelerator, fresh=resume is None)
-    if resume is not None:
-        run.load(resume / CHECKPOINT)
+    if state is not None:
+        run.load(state)
     run.begin()
     record = Record(out, accelerator.is_main_process, run.progress.done)
     last = min(data.steps, stop_after or data.steps)
@@ -184,20 +190,8 @@ class _Run:
         torch.save(state, part)
         part.replace(self.out / CHECKPOINT)
 
-    def load(self, path: Path) -> None:
-        """
-        Restore a run.
-
-        :raises ConfigError: there is no checkpoint or it belongs to another configuration.
-        """
-        if not path.is_file():
-            raise ConfigError(f'{path} does not exist; start without --resume')
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        now, then = self.config.fingerprint(), state.get('config', {})
-        other = next((key for key in now if now[key] != then.get(key)), None)
-        if other is not None:
-            raise ConfigError(f'{path} was trained with {other}: {then.get(other)}, not '
-                              f'{now[other]}; use the same configuration to resume')
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore a run from what `read_checkpoint` has found in order."""
         self.net.load_state_dict(state['net'])
         self.optimiser.load_state_dict(state['optimiser'])
         self.schedule.load_state_dict(state['schedule'])
@@ -215,17 +209,37 @@ class _Run:
         return [self.net.ground_backbone, self.net.aerial_backbone] if self.config.freezes else []
 
 
+def read_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
+    """
+    Read the state of a run.
+
+    :raises ConfigError: there is none, it is damaged, or it belongs to another configuration.
+    """
+    if not path.is_file():
+        raise ConfigError(f'{path} does not exist; start without --resume')
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise ConfigError(f'{path} is damaged or no checkpoint ({str(error).splitlines()[0]}); '
+                          'start anew') from None
+    missing = sorted(_STATE - set(state)) if isinstance(state, dict) else sorted(_STATE)
+    if missing:
+        raise ConfigError(f'{path} is no checkpoint of a training run: {missing[0]} is missing')
+    now, then = config.fingerprint(), state['config']
+    other = next((key for key in now if now[key] != then.get(key)), None)
+    if other is not None:
+        raise ConfigError(f'{path} was trained with {other}: {then.get(other)}, not '
+                          f'{now[other]}; use the same configuration to resume')
+    return dict(state)
+
+
 def begin_with(net: Loc2Net, folder: str) -> None:
     """
     Take over the weights of a model that may know fewer inputs; those begin at zero.
 
     :raises ConfigError: if the two differ in anything else.
     """
-    try:
-        path = model_folder(folder)
-        known = load_matcher(path, read_contract(path)).state_dict()
-    except ModelError as error:
-        raise ConfigError(f'start_from: {error}') from None
+    known = _begun(folder)
     state = net.state_dict()
     for key, value in state.items():
         found = known.get(key)
@@ -238,6 +252,14 @@ def begin_with(net: Loc2Net, folder: str) -> None:
             value[:, :found.shape[1]] = found[:, :value.shape[1]]
         else:
             value.copy_(found)
+
+
+def _begun(folder: str) -> dict[str, torch.Tensor]:
+    try:
+        path = model_folder(folder)
+        return load_matcher(path, read_contract(path)).state_dict()
+    except ModelError as error:
+        raise ConfigError(f'start_from: {error}') from None
 
 
 def _layout(net: Loc2Net) -> torch.memory_format:

@@ -70,7 +70,13 @@ def test_damaged_weights_are_named(folder: Path) -> None:
 @pytest.mark.parametrize('change, word', [
     ({'colour': 1}, 'unknown keys'), ({'ground_hw': [15, 32]}, 'multiples'),
     ({'stride': 0}, 'stride'), ({'aerial_px': 800_000}, 'up to'), ({'ground_hw': [16]}, 'three'),
-    ({'tile_m': -1.0}, 'positive'), ({'rays': 'corners'}, 'rays')])
+    ({'tile_m': -1.0}, 'positive'), ({'solver': None}, 'config.json'),
+    ({'gate': None}, 'config.json'), ({'gate': {'min_inliers': None}}, 'gate.min_inliers'),
+    ({'calibration': None}, 'config.json'), ({'solver': {'scale_sigma': 'a'}}, 'scale_sigma'),
+    ({'calibration': {'position': {'bias': 'x'}}}, 'position.bias'),
+    ({'calibration': {'floor': [1.0, 0.0, 1.0]}}, 'floor'),
+    ({'ground_hw': [16.0, 32.0]}, 'whole'), ({'projector_widths': [-3]}, 'whole'),
+    ({'rays': 'corners'}, 'rays')])
 def test_an_impossible_contract_is_refused(change: dict[str, object], word: str) -> None:
     values = {**json.loads(SMALL.to_json()), **change}
     with pytest.raises(ContractError, match=word):
@@ -81,3 +87,12 @@ def test_an_impossible_contract_is_refused(change: dict[str, object], word: str)
 def test_a_file_that_is_no_contract_is_refused(text: str) -> None:
     with pytest.raises(ContractError, match='config.json'):
         Contract.from_json(text, 'config.json')
+
+
+def test_weights_that_are_no_numbers_are_named(folder: Path) -> None:
+    net = Loc2Net(SMALL)
+    with torch.no_grad():
+        net.dustbin_score.fill_(math.nan)
+    save_model(net, folder, half=False)
+    with pytest.raises(ModelError, match='dustbin_score'):
+        load_model(str(folder), 'cpu')

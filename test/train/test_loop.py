@@ -8,6 +8,7 @@ import csv
 from dataclasses import replace
 import math
 from pathlib import Path
+from typing import Any
 
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.loc2 import Loc2Net
@@ -92,3 +93,19 @@ def test_a_start_from_another_kind_of_model_is_refused(tmp_path: Path) -> None:
         begin_with(Loc2Net(replace(TOY, projector_widths=(24,))), str(tmp_path / 'first'))
     with pytest.raises(ConfigError, match='start_from'):
         begin_with(Loc2Net(TOY), str(tmp_path / 'nothing'))
+
+
+def test_a_checkpoint_that_is_none_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
+    def rendering(folder: Path, main: bool) -> Any:
+        raise AssertionError('rendered first')
+    for content, word in ((None, 'does not exist'), (b'no archive', 'damaged'),
+                          ({'net': {}}, 'config'), ([1, 2], 'config')):
+        path = tmp_path / 'checkpoint.pt'
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            torch.save(content, path)
+        with pytest.raises(ConfigError, match=word):
+            train(CONFIG, rendering, tmp_path / 'out', resume=tmp_path)
+    with pytest.raises(ConfigError, match='start_from'):
+        train(replace(CONFIG, start_from=str(tmp_path / 'nothing')), rendering, tmp_path / 'out')
