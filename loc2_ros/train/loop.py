@@ -74,9 +74,9 @@ def train(config: TrainConfig, source: Source, out: Path, resume: Path | None = 
     """
     accelerator = Accelerator(
         mixed_precision='bf16' if config.amp else 'no',
-        # Without the first loss the dustbin has no gradient to wait for
+        # Dustbin and depth head have no gradient to wait for where no part of the loss has one
         kwargs_handlers=[DistributedDataParallelKwargs(
-            find_unused_parameters=config.weights.vce == 0)])
+            find_unused_parameters=0 in (config.weights.vce, config.weights.depth))])
     part = _part(config, accelerator.num_processes)
     # What is wrong with these is said before towns are rendered for hours
     state = None if resume is None else read_checkpoint(resume / CHECKPOINT, config)

@@ -32,6 +32,7 @@ class Weights:
     How much each part of the loss counts; 0 leaves it out.
 
     :param cells: dense matching of cells, ``tokens`` of tokens, ``depth`` the depth head: towns.
+        At 0 the depth head is left as it is.
     :param nothing: the dustbin's share in the dense matching.
     :param vce: virtual correspondence error.
     :param infonce: the paper's beta.
@@ -186,6 +187,9 @@ class Objective(nn.Module):
 def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descriptors: Tensor,
              depth_m: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
     contract = net.contract
+    if depth_m is not None and weights.depth == 0:
+        # Poses alone tell a free scale nothing of metres: as published, depth is taken as given
+        depth_m = depth_m.detach()
     usable = depth_mask(pair.depth_m if depth_m is None else depth_m.detach(),
                         contract.max_depth_m)
     S = scores(aerial, descriptors)
