@@ -34,7 +34,8 @@ FEW = Weights(cells=0.0, tokens=0.0, depth=0.0, vce=1.0, infonce=1.0, matches=64
     ('kitti', KittiConfig), ('vigor', VigorConfig), ('drive', DriveConfig)])
 def test_the_shipped_configurations_are_valid(name: str, kind: type[TrainConfig]) -> None:
     config = kind.load(CONFIGS / f'train_{name}.yaml')
-    assert config.weights == PUBLISHED
+    assert config.weights == (PUBLISHED if name != 'drive' else
+                              replace(PUBLISHED, infonce=0.0, matches=0))
     assert config.batch % config.accumulate == 0
     if name != 'drive':
         assert (config.batch, config.lr, config.schedule) == (80, 1e-4, 'constant')
