@@ -39,7 +39,7 @@ PACKED = ('setup.py', 'setup.cfg', 'package.xml', 'README.md', 'LICENSE', 'NOTIC
 # embedded model's figures were measured with this one
 TORCH = 'torch==2.13.0'
 CPU_INDEX = 'https://download.pytorch.org/whl/cpu'
-EXTRAS = 'standalone,geo,train,dev'
+EXTRAS = 'standalone,models,geo,train,dev'
 
 
 class BuildError(Exception):
