@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 import torch.nn.functional as functional
 
+pytest.importorskip('transformers')
 HIDDEN, HEADS, LAYERS = 128, 2, 2
 SIZE = Size(HIDDEN, LAYERS, HEADS)
 CPU = torch.device('cpu')
