@@ -263,12 +263,22 @@ def _mapping(values: Any, where: str) -> dict[str, Any]:
     return values
 
 
+# Kinds that a value in the file may have, by the kind of the default; YAML reads 1e-3 as a text
+_PLAIN: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (float, int),
+                                        str: (str,)}
+
+
 def _build(kind: type, values: dict[str, Any], where: str) -> Any:
     known = [f.name for f in fields(kind)]
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(f'{where} has unknown keys {", ".join(unknown)}; '
                           f'known: {", ".join(known)}')
+    for f in fields(kind):
+        wanted = _PLAIN.get(type(f.default))
+        if f.name in values and wanted and type(values[f.name]) not in wanted:
+            raise ConfigError(f'{where}: {f.name} is of the kind of {f.default!r}, not '
+                              f'{values[f.name]!r}')
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:

@@ -50,7 +50,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('text, word', [
     ('- 1', 'mapping'), ('pears: 3', 'pears'), ('model: {name: x, tile_m: -1}', 'positive'),
-    ('{', 'YAML'), ('weights: {colour: 1}', 'colour')])
+    ('{', 'YAML'), ('weights: {colour: 1}', 'colour'), ('lr: fast', 'lr'), ('lr: 1e-3', 'lr'),
+    ('towns: 1.5', 'towns'), ('batch: 0', 'batch'), ('weights: [1]', 'mapping'),
+    ('weights: {vce: much}', 'vce'), ('amp: 1', 'amp')])
 def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / 'config.yaml'
     path.write_text(text)
