@@ -17,23 +17,25 @@ from typing import Any, Callable
 from loc2_ros.core.align import Ransac
 from loc2_ros.core.camera import (height_above_ground, Mount, tile_points_to_map,
                                   tile_to_map)
+from loc2_ros.core.crop_grid import CropGrid
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import gate, Limits
-from loc2_ros.core.lift import lift_planar, lift_range
+from loc2_ros.core.lift import lift
 from loc2_ros.core.panorama import roll_panorama
 from loc2_ros.core.similarity import ScalePrior
-from loc2_ros.core.values import (Array, Evidence, Fix, Image, Panorama, Pose2, Prior, Reason,
-                                  Rejection, wrap_pi)
-from loc2_ros.maps.store import Crop, MapStore, open_store
+from loc2_ros.core.values import (Array, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection,
+                                  wrap_pi)
+from loc2_ros.crops import Crops, Tile
+from loc2_ros.maps.store import MapStore, open_store
 from loc2_ros.maps.values import PX_RANGE, SIZE_RANGE_M
 from loc2_ros.model.contract import Contract, ContractError
-from loc2_ros.model.depth import (Depth, DepthImages, DepthSource, FlatGround, LidarDepth,
+from loc2_ros.model.depth import (DepthImages, DepthSource, FlatGround, LidarDepth,
                                   ModelDepth)
 from loc2_ros.model.depth_network import (DEFAULT_DEPTH_MODEL, load_depth_network, NetworkDepth)
 from loc2_ros.model.inference import Network, Observation
 from loc2_ros.model.presets import tile_for
 from loc2_ros.model.quality import Quality
-from loc2_ros.model.solve import MIN_WEIGHT, PAIR_SEARCH, solve, Solved, Solver
+from loc2_ros.model.solve import (MIN_WEIGHT, PAIR_SEARCH, solve, Solved, Solver, to_host)
 from loc2_ros.model.votes import camera_votes
 from loc2_ros.model.weights import load_model, ModelError
 import numpy as np
@@ -57,6 +59,8 @@ class LocalizerSettings:
     :param camera_model: pinhole or equirectangular.
     :param depth_model: folder or cached name of a depth network, for ``depth_source`` network.
     :param crop_size_m: side of the aerial crop, ``resolution`` its metres per pixel.
+    :param crop_step_m: side of the grid on which crops are shared by frames, ``crop_step_deg``
+        step of their headings, ``crops_mb`` memory for them; 0 MB shares none.
     :param covariance_floor: () or standard deviations (m, m, rad).
     """
 
@@ -73,6 +77,9 @@ class LocalizerSettings:
     cache_mb: float = 64.0
     crop_size_m: float = 0.0
     resolution: float = 0.0
+    crop_step_m: float = 0.0
+    crop_step_deg: float = 0.0
+    crops_mb: float = 256.0
     ransac_threshold_m: float = 0.0
     ransac_iterations: int = 0
     seed: int = 0
@@ -99,14 +106,16 @@ class Localizer:
     :param frame: the map frame; may be exchanged, as when the datum becomes known.
     :param quality: turns what the solver saw into a covariance and a score.
     :param camera_height_m: above the ground; 0 takes the mount's, as if base_link were on it.
+    :param crops: cuts and describes the map; None keeps no crop for the next frame.
     """
 
     def __init__(self, network: Network, store: MapStore, frame: LocalFrame, limits: Limits,
                  solver: Solver, quality: Quality, depth: DepthSource, seed: int = 0,
-                 camera_height_m: float = 0.0) -> None:
+                 camera_height_m: float = 0.0, crops: Crops | None = None) -> None:
         self.network, self.store, self.frame = network, store, frame
         self.limits, self.solver, self.quality = limits, solver, quality
         self.depth, self.seed, self.camera_height_m = depth, seed, camera_height_m
+        self.crops = crops or Crops(network, CropGrid(network.contract.heading_up))
         self.explain = False        # evidence with layout and votes, which cost time
 
     @property
@@ -116,6 +125,13 @@ class Localizer:
 
     def localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
         """Estimate the pose of base_link at ``image.stamp_ns``; never raises for bad data."""
+        frame = self.frame
+        result = self._localize(image, prior, mount, frame)
+        self.crops.look_ahead(frame, prior)
+        return result
+
+    def _localize(self, image: Image, prior: Prior, mount: Mount,
+                  frame: LocalFrame) -> Fix | Rejection:
         watch = _Watch()
         contract = self.contract
         view = _expected_camera(prior, mount)
@@ -123,62 +139,64 @@ class Localizer:
             return Rejection(image.stamp_ns, Reason.NO_HEADING,
                              {'heading_range_deg': contract.heading_range_deg},
                              f'the model {contract.name} needs a heading prior')
-        # Heading-up weights expect the prior heading to point right in the crop
-        psi = view.yaw_rad if contract.heading_up else 0.0
-        crop = self.store.crop(self.frame, view.xy_m, psi, contract.tile_m, contract.aerial_px)
+        tile = self.crops.at(self.store, frame, view, prior)
         watch.lap('crop')
-        if not crop.valid_fraction >= self.limits.min_valid_fraction or not crop.valid.any():
+        if tile.covered == 0.0 or not tile.covered >= self.limits.min_valid_fraction:
             return Rejection(image.stamp_ns, Reason.MAP_COVERAGE,
-                             {'valid_fraction': crop.valid_fraction,
+                             {'valid_fraction': tile.covered,
                               'min_valid_fraction': self.limits.min_valid_fraction})
-        depth = self.depth.tokens(image, mount, contract.ground_grid, contract.rays)
-        if depth is None and not self.depth.from_model:
-            detail = (f'the camera is {mount.height_m:.2f} m above base_frame, which is no height '
-                      'above the ground; set depth.camera_height') \
-                if isinstance(self.depth, FlatGround) else ''
-            return Rejection(image.stamp_ns, Reason.NO_DEPTH, detail=detail)
         rolled_px = 0
         if contract.north_aligned:
-            turn = wrap_pi(math.pi / 2 - view.yaw_rad)
-            image, mount, rolled_px = roll_panorama(image, mount, turn)
-            depth = _rolled(depth, contract.ground_grid, turn)
-        watch.lap('depth')
+            image, mount, rolled_px = roll_panorama(image, mount,
+                                                    wrap_pi(math.pi / 2 - view.yaw_rad))
         try:
-            seen = self.network.observe(image, crop.image, depth, mount,
+            depth = self.depth.tokens(image, mount, contract.ground_grid, contract.rays,
+                                      rolled_px)
+            if depth is None and not self.depth.from_model:
+                return Rejection(image.stamp_ns, Reason.NO_DEPTH,
+                                 detail=_why_no_depth(self.depth, mount))
+            watch.lap('depth')
+            seen = self.network.observe(image, self.crops.described(tile), depth, mount,
                                         height_above_ground(self.camera_height_m, mount))
+            watch.lap('network')
+            on_device = lift(seen.depth_m, seen.level)
+            device = seen.P.device
+            solved, (lifted, usable) = solve(
+                seen.P, on_device, seen.usable, contract.aerial_grid, contract.cell_m,
+                self.solver, torch.Generator(device).manual_seed(self.seed)
+            ).on_host(on_device, seen.usable)
         except RuntimeError as error:       # what torch raises, out of memory included
             return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
-        watch.lap('network')
-        lift = lift_range if isinstance(image.camera, Panorama) else lift_planar
-        lifted = lift(seen.depth_m, seen.rays,
-                      torch.as_tensor(mount.level_R_camera).to(seen.depth_m))
-        solved = solve(seen.P, lifted, seen.usable, contract.aerial_grid, contract.cell_m,
-                       self.solver, torch.Generator().manual_seed(self.seed))
         watch.lap('solve')
-        shown = _evidence(image, crop, view.xy_m, psi, lifted, seen, solved, contract, watch,
-                          rolled_px)
+        scene = _Scene(image, tile, contract, lifted, usable, solved, rolled_px)
+        shown = _evidence(scene, watch)
         if self.explain and bool(solved.similarity.valid):
-            shown = _explained(shown, image, mount, seen, lifted, solved, contract, view.xy_m,
-                               psi, rolled_px)
+            shown = _explained(shown, scene, seen)
+        return self._judged(scene, shown, prior, mount)
+
+    def _judged(self, scene: _Scene, shown: Evidence, prior: Prior,
+                mount: Mount) -> Fix | Rejection:
+        """Turn a solved frame into a fix, or say why it is none."""
+        stamp, solved, place = scene.image.stamp_ns, scene.solved, scene.tile.place
         matches = int((solved.weight > MIN_WEIGHT).sum())
         # Less than any image it was calibrated on: the model does not know what it sees
         if float(solved.total) < self.limits.min_match_mass:
-            return Rejection(image.stamp_ns, Reason.FEW_MATCHES,
+            return Rejection(stamp, Reason.FEW_MATCHES,
                              {'match_mass': float(solved.total),
                               'min_match_mass': self.limits.min_match_mass}, evidence=shown)
         if not bool(solved.similarity.valid):
-            return Rejection(image.stamp_ns, Reason.DEGENERATE, {'matches': matches},
-                             evidence=shown)
+            return Rejection(stamp, Reason.DEGENERATE, {'matches': matches}, evidence=shown)
         map_T_camera = tile_to_map(float(solved.similarity.theta),
-                                   solved.similarity.t.double().numpy(), view.xy_m, psi)
+                                   solved.similarity.t.double().numpy(), place.xy_m,
+                                   place.psi_rad)
         map_T_base = map_T_camera @ mount.base_T_camera.inverse()
-        claim = self.quality.judge(lifted, solved, contract.cell_m, psi,
+        claim = self.quality.judge(scene.lifted, solved, scene.contract.cell_m, place.psi_rad,
                                    mount.base_T_camera.xy_m, map_T_base.yaw_rad)
-        fix = Fix(image.stamp_ns, map_T_base, claim.covariance, claim.score,
+        fix = Fix(stamp, map_T_base, claim.covariance, claim.score,
                   float(solved.similarity.scale), matches, int(solved.inlier.sum()),
                   float(np.linalg.norm(map_T_base.xy_m - prior.xy_map_m)),
                   replace(shown, numbers={**shown.numbers, **claim.features,
-                                          'valid_fraction': crop.valid_fraction}))
+                                          'valid_fraction': scene.tile.covered}))
         return gate(fix, prior, self.limits)
 
     def about(self) -> dict[str, Any]:
@@ -188,6 +206,7 @@ class Localizer:
 
     def close(self) -> None:
         """Release the map and the network's memory."""
+        self.crops.close()
         self.store.close()
         self.network.close()
 
@@ -205,12 +224,38 @@ class _Watch:
         self._last = now
 
 
-def _rolled(depth: Depth | None, grid_hw: tuple[int, int], turn_rad: float) -> Depth | None:
-    """Roll the depth of a panorama's tokens by whole tokens, as near as that comes."""
-    if depth is None:
-        return None
-    columns = round(turn_rad * grid_hw[1] / (2 * math.pi))
-    return np.ascontiguousarray(np.roll(depth.reshape(grid_hw), columns, axis=1).ravel())
+@dataclass(frozen=True)
+class _Scene:
+    """A solved frame on the host; ``rolled_px`` as `DepthSource.tokens` takes it."""
+
+    image: Image
+    tile: Tile
+    contract: Contract
+    lifted: torch.Tensor
+    usable: torch.Tensor
+    solved: Solved
+    rolled_px: int
+
+    def in_map(self, tile_m: torch.Tensor) -> Array:
+        """Take points (..., 2) of the tile to the map."""
+        place = self.tile.place
+        return tile_points_to_map(tile_m.double().numpy(), place.xy_m, place.psi_rad)
+
+    def pixels(self) -> Array:
+        """Return the pixel at each token's centre, (h * w, 2), in the image as it came."""
+        rows, cols = self.contract.ground_grid
+        camera = self.image.camera
+        v, u = np.meshgrid((np.arange(rows) + 0.5) * camera.height / rows - 0.5,
+                           (np.arange(cols) + 0.5) * camera.width / cols - 0.5, indexing='ij')
+        u = (u + 0.5 - self.rolled_px) % camera.width - 0.5
+        return np.stack([u.ravel(), v.ravel()], -1)
+
+
+def _why_no_depth(source: DepthSource, mount: Mount) -> str:
+    if not isinstance(source, FlatGround):
+        return ''
+    return (f'the camera is {mount.height_m:.2f} m above base_frame, which is no height above '
+            'the ground; set depth.camera_height')
 
 
 def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
@@ -221,48 +266,34 @@ def _expected_camera(prior: Prior, mount: Mount) -> Pose2:
     return base @ mount.base_T_camera
 
 
-def _evidence(image: Image, crop: Crop, centre_m: Array, psi: float, lifted: torch.Tensor,
-              seen: Observation, solved: Solved, contract: Contract, watch: _Watch,
-              rolled_px: int) -> Evidence:
+def _evidence(scene: _Scene, watch: _Watch) -> Evidence:
+    solved = scene.solved
     shown = (solved.weight > MIN_WEIGHT).numpy()
-    placed = solved.similarity.apply(torch.where(seen.usable[:, None], lifted, 0.0))
+    placed = solved.similarity.apply(torch.where(scene.usable[:, None], scene.lifted, 0.0))
     return Evidence(
-        crop_rgb=crop.image, map_T_px=crop.map_T_px,
-        ground_uv_px=_token_pixels(image, contract.ground_grid, rolled_px)[shown],
-        lifted_map_m=tile_points_to_map(placed.double().numpy(), centre_m, psi)[shown],
-        matched_map_m=tile_points_to_map(solved.tile_m.double().numpy(), centre_m, psi)[shown],
+        crop_rgb=scene.tile.rgb, map_T_px=scene.tile.map_T_px,
+        ground_uv_px=scene.pixels()[shown], lifted_map_m=scene.in_map(placed)[shown],
+        matched_map_m=scene.in_map(solved.tile_m)[shown],
         weight=solved.weight.double().numpy()[shown], inlier=solved.inlier.numpy()[shown],
         timings_s=watch.laps)
 
 
-def _token_pixels(image: Image, grid_hw: tuple[int, int], rolled_px: int) -> Array:
-    """Return the pixel at each token's centre, (h * w, 2), in the image as it came."""
-    rows, cols = grid_hw
-    v, u = np.meshgrid((np.arange(rows) + 0.5) * image.camera.height / rows - 0.5,
-                       (np.arange(cols) + 0.5) * image.camera.width / cols - 0.5, indexing='ij')
-    u = (u + 0.5 - rolled_px) % image.camera.width - 0.5
-    return np.stack([u.ravel(), v.ravel()], -1)
-
-
-def _explained(shown: Evidence, image: Image, mount: Mount, seen: Observation,
-               lifted: torch.Tensor, solved: Solved, contract: Contract, centre_m: Array,
-               psi: float, rolled_px: int) -> Evidence:
+def _explained(shown: Evidence, scene: _Scene, seen: Observation) -> Evidence:
     """Add where all tokens of the ground lie, and where all the pairs put the camera."""
+    contract, fit = scene.contract, scene.solved.similarity
+    P, level = to_host(seen.P, seen.level)
     # Above the horizon is no ground but sky and roofs
-    down = (seen.rays.double().cpu() @ torch.as_tensor(mount.level_R_camera).T)[:, 1]
-    ground = seen.usable & (down > 0.0).to(seen.usable.device)
-    placed = solved.similarity.apply(torch.where(ground[:, None], lifted, math.nan))
-    layout = tile_points_to_map(placed.double().numpy(), centre_m, psi)
-    pixels = _token_pixels(image, contract.ground_grid, rolled_px)
-    votes = camera_votes(seen.P, lifted, seen.usable, solved.similarity, contract.aerial_grid,
+    ground = scene.usable & (level[:, 1] > 0.0)
+    placed = fit.apply(torch.where(ground[:, None], scene.lifted, math.nan))
+    votes = camera_votes(P, scene.lifted, scene.usable, fit, contract.aerial_grid,
                          contract.cell_m)
     rows, cols = contract.aerial_grid
-    corner = np.array([-(rows - 1) / 2, -(cols - 1) / 2]) * contract.cell_m
-    ends = corner + np.array([[0.0, 0.0], [0.0, contract.cell_m], [contract.cell_m, 0.0]])
-    origin, right, down = tile_points_to_map(ends, centre_m, psi)
-    return replace(shown, votes=votes.share.cpu().numpy(),
-                   layout_map_m=layout.reshape(*contract.ground_grid, 2),
-                   layout_uv_px=pixels.reshape(*contract.ground_grid, 2),
+    corner = torch.tensor([-(rows - 1) / 2, -(cols - 1) / 2]) * contract.cell_m
+    ends = corner + torch.tensor([[0.0, 0.0], [0.0, contract.cell_m], [contract.cell_m, 0.0]])
+    origin, right, down = scene.in_map(ends)
+    return replace(shown, votes=votes.share.numpy(),
+                   layout_map_m=scene.in_map(placed).reshape(*contract.ground_grid, 2),
+                   layout_uv_px=scene.pixels().reshape(*contract.ground_grid, 2),
                    map_T_vote=np.column_stack([right - origin, down - origin, origin]),
                    numbers={**shown.numbers, 'votes_near': votes.near,
                             'votes_entropy': votes.entropy})
@@ -294,7 +325,8 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     quality = Quality.of(contract, settings.covariance_floor, settings.covariance_scale)
     return Localizer(network, store, frame, _limits(contract, settings),
                      solver_of(contract, settings), quality, depth, settings.seed,
-                     settings.camera_height)
+                     settings.camera_height,
+                     Crops(network, crop_grid(contract, settings), settings.crops_mb))
 
 
 DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, torch.device, torch.dtype], DepthSource]] = {
@@ -312,6 +344,14 @@ def _check_camera(contract: Contract, settings: LocalizerSettings) -> None:
     if settings.camera_model != expected:
         raise ModelError(f'the model {contract.name} was trained with {expected} images and '
                          f'camera.model is {settings.camera_model}; use a model for such cameras')
+
+
+def crop_grid(contract: Contract, settings: LocalizerSettings) -> CropGrid:
+    """Return how the crops of a model are placed, as the user has changed it."""
+    step_deg = settings.crop_step_deg or contract.crop_step_deg
+    return CropGrid(contract.heading_up, settings.crop_step_m or contract.crop_step_m,
+                    math.radians(step_deg), contract.reach_m,
+                    math.radians(contract.heading_range_deg))
 
 
 def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:

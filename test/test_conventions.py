@@ -12,7 +12,7 @@ import math
 
 from loc2_ros.core.align import fit_similarity, Similarity
 from loc2_ros.core.camera import map_to_tile, panorama_rays, tile_grid, tile_to_map, token_rays
-from loc2_ros.core.lift import lift_planar, lift_range
+from loc2_ros.core.lift import lift
 from loc2_ros.core.values import Camera, wrap_pi
 from loc2_ros.data.protocols import (along_across, kitti_ground_truth, vigor_ground_truth,
                                      vigor_theta)
@@ -121,7 +121,7 @@ def test_t12_our_own_grid_sits_at_cell_centres() -> None:
 
 def test_t13_pinhole_columns_lift_to_the_ground() -> None:
     rays = torch.from_numpy(token_rays(KITTI, (26, 88), 'edges'))
-    ground = lift_planar(torch.full((26 * 88,), 10.0, dtype=torch.float64), rays, LEVEL)
+    ground = lift(torch.full((26 * 88,), 10.0, dtype=torch.float64), rays)
     row = ground.reshape(26, 88, 2)[25]
     assert row[[0, 43, 44, 87], 1].tolist() == pytest.approx(
         (-8.4481, 0.0596, 0.2575, 8.7652), abs=TOLERANCE)
@@ -130,7 +130,7 @@ def test_t13_pinhole_columns_lift_to_the_ground() -> None:
 
 def test_t14_panorama_cells_lift_to_the_ground() -> None:
     rays = torch.from_numpy(panorama_rays((51, 102), 'edges'))
-    ground = lift_range(torch.full((51 * 102,), 10.0, dtype=torch.float64), rays, LEVEL)
+    ground = lift(torch.full((51 * 102,), 10.0, dtype=torch.float64), rays)
     cells = [25 * 102, 25 * 102 + 101, 25 * 102 + 25, 25 * 102 + 50, 10 * 102 + 76]
     assert ground[cells].tolist() == [pytest.approx(p, abs=TOLERANCE) for p in (
         (10, 0), (10, 0), (0.1555, -9.9988), (-9.9952, -0.3110), (0.0914, 5.8771))]

@@ -17,7 +17,7 @@ from loc2_ros.core.align import fit_similarity, Ransac, ransac, Similarity
 from loc2_ros.core.camera import (Mount, mount_from_matrix, pixel_rays, project, tile_to_map,
                                   token_rays)
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.core.lift import lift_planar
+from loc2_ros.core.lift import lift
 from loc2_ros.core.values import Array, Camera, Image, Pose2, wrap_pi
 from loc2_ros.maps.warp import map_T_px as crop_map_T_px
 from loc2_ros.model.depth import LidarDepth
@@ -133,8 +133,8 @@ def errors(found: Pose2, truth: Pose2) -> tuple[float, float]:
 
 def ground_of(scene: Scene, mount: Mount) -> torch.Tensor:
     uv, z = project(scene.points_camera, scene.camera)
-    return lift_planar(torch.from_numpy(z), torch.from_numpy(pixel_rays(scene.camera, uv)),
-                       torch.from_numpy(mount.level_R_camera))
+    return lift(torch.from_numpy(z),
+                torch.from_numpy(pixel_rays(scene.camera, uv) @ mount.level_R_camera.T))
 
 
 @pytest.fixture(scope='module', params=[0.0, 0.1], ids=['datum on the spot', 'datum 7 km away'])
@@ -239,11 +239,12 @@ def test_a_scan_seen_through_tokens_gives_the_pose_within_half_a_metre(
         source.add(7, scene.points_camera)
         depth = source.tokens(Image(rgb, 7, scene.camera), mount, grid)
         assert depth is not None
+        depth = depth.numpy()
         known = np.isfinite(depth)
         assert known.mean() > 0.3
         rays = token_rays(scene.camera, grid)[known]
-        ground = lift_planar(torch.from_numpy(depth[known]).double(), torch.from_numpy(rays),
-                             torch.from_numpy(mount.level_R_camera))
+        ground = lift(torch.from_numpy(depth[known]).double(),
+                      torch.from_numpy(rays @ mount.level_R_camera.T))
         # The scan point next to each token's ray, on the map
         uv, z = project(scene.points_camera, scene.camera)
         near = np.array([np.argmin(np.abs(uv - c).sum(1) + 20.0 * np.abs(z - d)) for c, d in zip(

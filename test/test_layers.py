@@ -20,12 +20,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'loc2_ros'
 
-BELOW_ROS = {'core', 'maps', 'model', 'pipeline', 'data', 'train', 'evaluate', 'synthetic'}
+BELOW_ROS = {'core', 'maps', 'model', 'crops', 'pipeline', 'data', 'train', 'evaluate', 'synthetic'}
 USES = {
     'core': set(),
     'maps': {'core'},
     'model': {'core'},
-    'pipeline': {'core', 'maps', 'model'},
+    'crops': {'core', 'maps', 'model'},
+    'pipeline': {'core', 'maps', 'model', 'crops'},
     'ros': {'core', 'maps', 'model', 'pipeline', 'data', 'evaluate'},
     'data': BELOW_ROS,
     'train': BELOW_ROS,

@@ -80,11 +80,14 @@ class PlantedNetwork:
         self.store, self.xy, self.range_m = store, xy_map_m, range_m
         self.contract = RoundContract('planted', rays=rays)
 
-    def observe(self, image: Image, crop_rgb: Any, depth_m: Any, mount: Mount,
+    def describe(self, crop_rgb: Any) -> Any:
+        return None
+
+    def observe(self, image: Image, described: Any, depth_m: Any, mount: Mount,
                 height_m: float | None) -> Observation:
         from loc2_ros.core.camera import token_rays
         rays = torch.from_numpy(token_rays(image.camera, (ROWS, COLS), self.contract.rays))
-        depth = torch.from_numpy(depth_m)
+        depth = depth_m
         usable = torch.isfinite(depth) & (depth > 0) & (depth < self.contract.max_depth_m)
         east, south = self._places(image)
         # North-up tile: x counts rows southwards, y columns eastwards
@@ -92,7 +95,8 @@ class PlantedNetwork:
         row = (south + self.store.centre[1] - self.xy[1]) / cell
         col = (east - (self.store.centre[0] - self.xy[0])) / cell
         P = _planted(np.stack((row, col), -1) + (CELLS - 1) / 2, usable.numpy())
-        return Observation(P, rays.float(), torch.where(usable, depth, 0.0), usable)
+        return Observation(P, (rays @ torch.from_numpy(mount.level_R_camera).T).float(),
+                           torch.where(usable, depth, 0.0), usable)
 
     def _places(self, image: Image) -> tuple[Any, Any]:
         """Return where each token's content lies, metres east and south of the camera."""
@@ -202,7 +206,7 @@ def test_flat_ground_gives_the_range_below_the_horizon_alone() -> None:
     image, mount = coded_panorama(), upright(2.5)
     depth = FlatGround(0.0).tokens(image, mount, (ROWS, COLS))
     assert depth is not None
-    grid = depth.reshape(ROWS, COLS)
+    grid = depth.reshape(ROWS, COLS).numpy()
     assert np.isnan(grid[:26]).all()            # row 25 looks at the horizon itself
     depression = math.pi * (np.arange(26, ROWS) + 0.5) / ROWS - math.pi / 2
     assert grid[26:, 17] == pytest.approx(2.5 / np.sin(depression), rel=1e-5)

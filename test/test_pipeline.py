@@ -15,7 +15,7 @@ from typing import Any
 from loc2_ros.core.camera import map_to_tile, Mount, mount_from_matrix, token_rays
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import Limits
-from loc2_ros.core.lift import flat_ground_depth, lift_planar
+from loc2_ros.core.lift import flat_ground_depth, lift
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.contract import Contract
@@ -58,7 +58,10 @@ class FakeNetwork:
         self.store, self.truth, self.mount = store, map_T_camera, mount
         self.error, self.blind = error, blind
 
-    def observe(self, image: Image, crop_rgb: Any, depth_m: Any, mount: Mount,
+    def describe(self, crop_rgb: Any) -> Any:
+        return None
+
+    def observe(self, image: Image, described: Any, depth_m: Any, mount: Mount,
                 height_m: float | None) -> Observation:
         if self.error is not None:
             raise self.error
@@ -70,13 +73,13 @@ class FakeNetwork:
         usable = torch.isfinite(depth) & (depth < CONTRACT.max_depth_m)
         depth = torch.where(usable, depth, 0.0)
         theta, t = map_to_tile(self.truth, self.store.centre, self.store.psi)
-        lifted = lift_planar(depth, rays, level)
+        lifted = lift(depth, rays @ level.T)
         c, s = math.cos(theta), math.sin(theta)
         place = lifted @ torch.tensor([[c, s], [-s, c]]).double() + torch.from_numpy(t)
         P = torch.zeros(1600, len(rays), dtype=torch.float64)
         if not self.blind:
             _spread(P, place / CONTRACT.cell_m + 19.5, usable)
-        return Observation(P.float(), rays.float(), depth.float(), usable)
+        return Observation(P.float(), (rays @ level.T).float(), depth.float(), usable)
 
 
 def _spread(P: torch.Tensor, place: torch.Tensor, usable: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from loc2_ros.core.camera import map_to_tile, Mount, mount_from_matrix, token_rays
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import Limits
-from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.core.lift import depth_mask, lift
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.contract import Contract
@@ -55,21 +55,25 @@ class Oracle:
         self.contract, self.store, self.truth = contract, store, truth
         self.mount: Mount | None = None
 
-    def observe(self, image: Image, crop_rgb: Any, depth_m: Any, mount: Mount,
+    def describe(self, crop_rgb: Any) -> Any:
+        return None
+
+    def observe(self, image: Image, described: Any, depth_m: Any, mount: Mount,
                 height_m: float | None) -> Observation:
         self.mount = mount
         contract = self.contract
         camera = CAMERA.resized(contract.ground_hw[1], contract.ground_hw[0])
-        rays = torch.from_numpy(token_rays(camera, contract.ground_grid, contract.rays)).float()
-        depth = torch.rand(len(rays), generator=torch.Generator().manual_seed(0)) * 45 + 4
+        level = torch.from_numpy(token_rays(camera, contract.ground_grid, contract.rays)
+                                 @ mount.level_R_camera.T).float()
+        depth = torch.rand(len(level), generator=torch.Generator().manual_seed(0)) * 45 + 4
         usable = depth_mask(depth, contract.max_depth_m)
-        lifted = lift_planar(depth, rays, torch.from_numpy(mount.level_R_camera))
+        lifted = lift(depth, level)
         theta, t = map_to_tile(self.truth @ mount.base_T_camera, self.store.centre, self.store.psi)
         c, s = math.cos(theta), math.sin(theta)
         place = lifted @ torch.tensor([[c, s], [-s, c]]) + torch.from_numpy(t).float()
         cells = cell_centres(contract.aerial_grid, contract.cell_m)
         P = torch.exp(-torch.cdist(cells, place).square() / contract.cell_m ** 2)
-        return Observation(0.5 * P / P.sum(0).clamp(min=1e-3), rays,
+        return Observation(0.5 * P / P.sum(0).clamp(min=1e-3), level,
                            torch.where(usable, depth, 0.0), usable)
 
 

@@ -122,7 +122,7 @@ def panorama_rays(grid_hw: tuple[int, int], rays: str = 'centers') -> Array:
     """
     Return the unit rays of an equirectangular image's cells; its centre column looks forward.
 
-    :returns: (h * w, 3) float64, level optical axes; lift them with `lift_range`.
+    :returns: (h * w, 3) float64, level optical axes; times a range it is the point.
     """
     h, w = grid_hw
     if _check(rays) == 'edges':

@@ -3,9 +3,8 @@
 """
 Camera tokens with depth become points on the ground plane, seen from above.
 
-A token's ray times its depth is a point in the camera; the mount's rotation makes it level
-(right, down, forward); the ground plane keeps ``Y = (-forward, right)``: x backward, y right,
-metres, origin at the camera.
+A token's ray times its depth is a point. Of its level axes (right, down, forward) the ground plane
+keeps ``Y = (-forward, right)``: x backward, y right, metres, origin at the camera.
 """
 
 from __future__ import annotations
@@ -19,27 +18,16 @@ from torch import Tensor
 _MIN_DIP = 1e-3
 
 
-def lift_planar(depth_m: Tensor, rays: Tensor, level_R_camera: Tensor) -> Tensor:
+def lift(depth_m: Tensor, level: Tensor) -> Tensor:
     """
-    Lift tokens by planar depth, the distance along the optical axis.
+    Lift tokens to the ground plane by their depth.
 
-    :param depth_m: (..., N), metres.
-    :param rays: (N, 3) in optical axes with z = 1.
-    :param level_R_camera: (3, 3), from optical axes to level axes of the same heading.
+    :param depth_m: (..., N) metres, in lengths of the rays: along the optical axis for rays with
+        z = 1 there, along the ray for rays of unit length.
+    :param level: (..., N, 3) token rays in level axes, right, down, forward.
     :returns: (..., N, 2) ground points; where the depth is unknown the point means nothing.
     """
-    level = rays.to(depth_m) @ level_R_camera.to(depth_m).T  # (N, 3) right, down, forward
-    return depth_m[..., None] * torch.stack((-level[:, 2], level[:, 0]), -1)
-
-
-def lift_range(range_m: Tensor, rays: Tensor, level_R_camera: Tensor) -> Tensor:
-    """
-    Lift tokens by range, the distance along the ray; arguments as in `lift_planar`.
-
-    :param rays: (N, 3) in optical axes, any length.
-    """
-    unit = rays / torch.linalg.vector_norm(rays, dim=-1, keepdim=True)
-    return lift_planar(range_m, unit, level_R_camera)
+    return depth_m[..., None] * torch.stack((-level[..., 2], level[..., 0]), -1)
 
 
 def depth_mask(depth_m: Tensor, max_depth_m: float) -> Tensor:

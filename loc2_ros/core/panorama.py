@@ -8,8 +8,19 @@ from dataclasses import replace
 import math
 
 from loc2_ros.core.camera import Mount
-from loc2_ros.core.values import Image, Pose2
+from loc2_ros.core.values import Array, Image, Pose2
 import numpy as np
+
+
+def turned_left(columns: int, width: int) -> Array:
+    """
+    Return camera_R_turned (3, 3) of a view whose content went so many columns to the right.
+
+    :param width: columns of the whole panorama.
+    """
+    c, s = (f(2 * math.pi * columns / width) for f in (math.cos, math.sin))
+    # Optical axes of the turned camera in those of the old one: right, down, forward
+    return np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
 
 
 def roll_panorama(image: Image, mount: Mount,
@@ -23,10 +34,7 @@ def roll_panorama(image: Image, mount: Mount,
     """
     width = image.rgb.shape[1]
     columns = round(turn_rad * width / (2 * math.pi))
-    c, s = (f(2 * math.pi * columns / width) for f in (math.cos, math.sin))
-    # Optical axes of the turned camera in those of the old one: right, down, forward
-    camera_R_turned = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
-    level = mount.level_R_camera @ camera_R_turned
+    level = mount.level_R_camera @ turned_left(columns, width)
     yaw = math.atan2(-level[0, 2], level[2, 2])     # of the new view about the vertical
     cy, sy = math.cos(yaw), math.sin(yaw)
     turned_R_level = np.array([[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]])

@@ -236,8 +236,8 @@ def depth_tokens(depth_m: NDArray[np.float32], contract: Contract, roll_px: int 
     if contract.rays == 'edges':
         found = depth_m[rows[::contract.stride, None], columns[None, ::contract.stride]]
         return np.where(found > 0, found, math.nan).astype(np.float64).reshape(-1)
-    whole = depth_m[rows[:, None], columns[None]]
-    return cell_medians(whole, contract.ground_grid).astype(np.float64)
+    whole = torch.from_numpy(depth_m[rows[:, None], columns[None]])
+    return np.asarray(cell_medians(whole, contract.ground_grid).numpy(), np.float64)
 
 
 def read_rgb(path: Path) -> Pixels:

@@ -43,6 +43,11 @@ class ByteLru(Generic[Value]):
             self._entries.move_to_end(key)
             return self._entries[key][0]
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Return whether a value is held, without marking it as used."""
+        with self._lock:
+            return key in self._entries
+
     def put(self, key: Hashable, value: Value, size_bytes: int) -> None:
         """Keep a value, at the cost of the least recently used ones."""
         if size_bytes > self._limit:

@@ -22,7 +22,7 @@ SOLVERS = ('guided', 'all_pairs', 'sampled', 'ransac')
 TRAINED = ('name', 'ground_hw', 'stride', 'aerial_px', 'aerial_cells', 'tile_m', 'tiles_m',
            'max_depth_m', 'heading_range_deg', 'heading_up', 'north_aligned', 'camera_model',
            'rays', 'grid', 'backbone', 'backbone_options', 'projector_widths', 'attention',
-           'own_depth', 'knows_height', 'knows_rays', 'masks_tokens')
+           'own_depth', 'knows_height', 'knows_rays', 'masks_tokens', 'temperature', 'reach_m')
 
 
 class ContractError(ValueError):
@@ -49,6 +49,10 @@ class Contract:
     :param knows_height: whether the network is told how high the camera is above the ground;
         ``knows_rays`` whether it is told where its tokens look.
     :param masks_tokens: whether tokens without depth are kept out of the softmax.
+    :param temperature: of the softmax; scores are divided by it.
+    :param reach_m: how far from the middle of the crop, along its sides, the camera may be.
+    :param crop_step_m: side of the grid on which crops are centred, so that the next frames can
+        use them again; 0 centres each crop on its prior. ``crop_step_deg`` the same for headings.
     :param solver: 'kind' is one of `SOLVERS`, the rest are its settings.
     :param preset: the published checkpoint these weights are, if they are one.
     """
@@ -77,6 +81,10 @@ class Contract:
     knows_height: bool = False
     knows_rays: bool = True
     masks_tokens: bool = False
+    temperature: float = 0.1
+    reach_m: float = 20.0
+    crop_step_m: float = 0.0
+    crop_step_deg: float = 0.0
     solver: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +103,10 @@ class Contract:
                 and 0 <= self.heading_range_deg <= 180):
             raise ContractError(f'{self.name}: tile_m, tiles_m and max_depth_m must be positive, '
                                 'heading_range_deg between 0 and 180')
+        if not (self.temperature > 0 and self.reach_m > 0
+                and min(self.crop_step_m, self.crop_step_deg) >= 0):
+            raise ContractError(f'{self.name}: temperature and reach_m must be positive, '
+                                'crop_step_m and crop_step_deg not negative')
         if not 0 <= self.aerial_cells <= self.aerial_px or self.aerial_cells == 1:
             raise ContractError(f'{self.name}: aerial_cells is 0 or from 2 to aerial_px, not '
                                 f'{self.aerial_cells}')

@@ -10,15 +10,18 @@ the lift does not care which one it was.
 from __future__ import annotations
 
 from collections import deque
+import math
 from threading import Condition
 from typing import Callable, Generic, Protocol, TypeVar
 
 from loc2_ros.core.camera import height_above_ground, Mount, project, token_rays
 from loc2_ros.core.lift import flat_ground_depth
+from loc2_ros.core.panorama import turned_left
 from loc2_ros.core.values import Array, Camera, Image, Panorama
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch import Tensor
 
 Depth = NDArray[np.float32]
 
@@ -38,14 +41,17 @@ class DepthSource(Protocol):
     from_model: bool
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
-               rays: str = 'centers') -> Depth | None:
+               rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:
         """
         Return the depth of each token at the image's stamp.
 
         :param grid_hw: rows and columns of the token grid laid over the image.
         :param rays: where in its cell a token looks, as in ``token_rays``.
-        :returns: (h * w,) float32 metres, row-major; along the optical axis, or along the ray
-            of a panorama. NaN where it is unknown; None when there is nothing for this stamp.
+        :param rolled_px: by how many columns the content of a panorama, and with it its mount,
+            has been rolled to the right since it came.
+        :returns: (h * w,) float32 metres, row-major, on any device; along the optical axis, or
+            along the ray of a panorama. NaN where it is unknown; None when there is nothing for
+            this stamp.
         """
 
 
@@ -55,7 +61,7 @@ class ModelDepth:
     from_model = True
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
-               rays: str = 'centers') -> Depth | None:
+               rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:
         """Return None: the network knows."""
         return None
 
@@ -78,15 +84,14 @@ class FlatGround:
         self.camera_pitch_rad = camera_pitch_rad
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
-               rays: str = 'centers') -> Depth | None:
+               rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:
         """Return where the token rays meet the ground; see `DepthSource`."""
         height = height_above_ground(self.camera_height_m, mount)
         if height is None:
             return None
         looks = torch.from_numpy(token_rays(image.camera, grid_hw, rays))
-        depth = flat_ground_depth(looks, torch.from_numpy(mount.level_R_camera),
-                                  height, self.camera_pitch_rad)
-        return depth.numpy().astype(np.float32)
+        return flat_ground_depth(looks, torch.from_numpy(mount.level_R_camera), height,
+                                 self.camera_pitch_rad).float()
 
 
 _Frame = TypeVar('_Frame')
@@ -157,10 +162,13 @@ class DepthImages(_FromTopic[Depth]):
         self._recent.add(stamp_ns, np.asarray(depth_m, dtype=np.float32))
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
-               rays: str = 'centers') -> Depth | None:
+               rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:
         """Return one depth per cell of the image; see `DepthSource`."""
         depth = self._recent.at(image.stamp_ns)
-        return None if depth is None else cell_depths(depth, grid_hw, rays)
+        if depth is None:
+            return None
+        columns = round(rolled_px * depth.shape[1] / image.camera.width)
+        return cell_depths(torch.from_numpy(depth).roll(columns, 1), grid_hw, rays)
 
 
 class LidarDepth(_FromTopic[Array]):
@@ -181,15 +189,19 @@ class LidarDepth(_FromTopic[Array]):
         self._recent.add(stamp_ns, points[np.isfinite(points).all(axis=1)])
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
-               rays: str = 'centers') -> Depth | None:
+               rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:
         """Return the depth of one scan point per cell; see `DepthSource`."""
         points = self._recent.at(image.stamp_ns)
-        return None if points is None else scan_depth(points, image.camera, grid_hw)
+        if points is None:
+            return None
+        # The axes of the view that the image has now
+        points = points @ turned_left(rolled_px, image.camera.width)
+        return torch.from_numpy(scan_depth(points, image.camera, grid_hw))
 
 
-def cell_depths(depth_m: Depth, grid_hw: tuple[int, int], rays: str = 'centers') -> Depth:
+def cell_depths(depth_m: Tensor, grid_hw: tuple[int, int], rays: str = 'centers') -> Tensor:
     """
-    Reduce a depth image (H, W) to one depth per cell of a grid.
+    Reduce a depth image (H, W) to one depth per cell of a grid, on its device.
 
     :param rays: 'centers' takes the median of the cell; 'edges' its top left pixel, which the
         released weights were trained with (model.md 5, defect B3).
@@ -197,32 +209,33 @@ def cell_depths(depth_m: Depth, grid_hw: tuple[int, int], rays: str = 'centers')
     """
     if rays == 'centers':
         return cell_medians(depth_m, grid_hw)
-    row, column = (np.arange(n) * size // n for n, size in zip(grid_hw, depth_m.shape))
-    corner = depth_m[row[:, None], column[None, :]].reshape(-1)
-    known = np.isfinite(corner) & (corner > 0.0)
-    return np.where(known, corner, np.nan).astype(np.float32)
+    row, column = (torch.arange(n, device=depth_m.device) * size // n
+                   for n, size in zip(grid_hw, depth_m.shape))
+    return _known(depth_m[row[:, None], column[None, :]].reshape(-1)).float()
 
 
-def cell_medians(depth_m: Depth, grid_hw: tuple[int, int]) -> Depth:
+def cell_medians(depth_m: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """
     Reduce a depth image (H, W) to one depth per cell of a grid, NaN where none is known.
 
-    :returns: (h * w,) float32, row-major.
+    :returns: (h * w,) float32, row-major; the mean of both middle samples of an even number.
     """
     h, w = grid_hw
-    row, column = (np.minimum(((np.arange(n * _SAMPLES) + 0.5) * size / (n * _SAMPLES)), size - 1)
-                   .astype(np.int64) for n, size in zip(grid_hw, depth_m.shape))
-    samples = depth_m[row[:, None], column[None, :]]
-    samples = np.where(np.isfinite(samples) & (samples > 0.0), samples, np.nan)
-    samples = samples.reshape(h, _SAMPLES, w, _SAMPLES).transpose(0, 2, 1, 3)
-    # By hand: nanmedian warns about cells that are empty, which is no news
-    samples = np.sort(samples.reshape(h * w, _SAMPLES ** 2), axis=1)  # NaN last
-    known = np.isfinite(samples).sum(axis=1)
-    cells = np.arange(h * w)
-    low, high = np.maximum(known - 1, 0) // 2, known // 2
-    high = np.minimum(high, np.maximum(known - 1, 0))
-    median: Depth = (0.5 * (samples[cells, low] + samples[cells, high])).astype(np.float32)
-    return median
+    row, column = (((torch.arange(n * _SAMPLES, device=depth_m.device) + 0.5) * size
+                    / (n * _SAMPLES)).long().clamp(max=size - 1)
+                   for n, size in zip(grid_hw, depth_m.shape))
+    samples = _known(depth_m[row[:, None], column[None, :]])
+    samples = samples.reshape(h, _SAMPLES, w, _SAMPLES).transpose(1, 2)
+    samples = samples.reshape(h * w, _SAMPLES ** 2).sort(1).values              # NaN last
+    known = torch.isfinite(samples).sum(1, keepdim=True)
+    low, high = (known - 1).clamp(min=0) // 2, (known // 2).clamp(max=_SAMPLES ** 2 - 1)
+    # Of an odd number both are the middle one; of none both are NaN
+    high = torch.minimum(high, (known - 1).clamp(min=0))
+    return (0.5 * (samples.gather(1, low) + samples.gather(1, high)))[:, 0].float()
+
+
+def _known(depth_m: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(depth_m) & (depth_m > 0.0), depth_m, math.nan)
 
 
 def scan_depth(points_camera: Array, camera: Camera | Panorama,

@@ -19,6 +19,7 @@ from loc2_ros.core.values import Image, Panorama
 from loc2_ros.model.backbone import to_input
 from loc2_ros.model.cube import merge_faces, split_panorama
 from loc2_ros.model.depth import cell_depths, Depth
+from loc2_ros.model.dinov2 import use_own_positions
 from loc2_ros.model.weights import device_of, dtype_of, ModelError
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,8 @@ class DepthNetwork:
         self._net = net.eval().requires_grad_(False).to(device)
         self.name, self.licence = name, licence
         self.device, self.dtype, self.short_side = device, dtype, short_side
+        self._mean, self._std = (torch.tensor(x, device=device)[:, None, None]
+                                 for x in (_MEAN, _STD))
 
     @property
     def notice(self) -> str:
@@ -61,15 +64,21 @@ class DepthNetwork:
 
     def metres(self, rgb: NDArray[np.uint8], panorama: bool = False,
                size: tuple[int, int] | None = None) -> Depth:
+        """Return what `estimate` says as an array."""
+        return np.asarray(self.estimate(rgb, panorama, size).cpu().numpy(), dtype=np.float32)
+
+    def estimate(self, rgb: NDArray[np.uint8], panorama: bool = False,
+                 size: tuple[int, int] | None = None) -> Tensor:
         """
         Estimate the depth of an image.
 
         :param rgb: (H, W, 3) uint8.
         :param panorama: the image is equirectangular; the depth is then range along the ray.
         :param size: (h, w) of the answer; None for what the network gives.
-        :returns: (h, w) float32 over the same field of view, metres.
+        :returns: (h, w) float32 over the same field of view, metres, on the network's device.
         """
-        image = to_input(torch.from_numpy(np.ascontiguousarray(rgb))[None]).to(self.device)
+        raw = torch.from_numpy(np.ascontiguousarray(rgb))[None]
+        image = to_input(raw.to(self.device, non_blocking=True))
         if panorama:
             faces = split_panorama(image[0], self.short_side)
             # One by one: six at once is more memory than a small machine has
@@ -80,17 +89,16 @@ class DepthNetwork:
             if size is not None and tuple(depth.shape) != size:
                 depth = functional.interpolate(depth[None, None], size, mode='bilinear',
                                                align_corners=False)[0, 0]
-        return np.asarray(depth.cpu().numpy(), dtype=np.float32)
+        return depth
 
     @torch.inference_mode()
     def _planar(self, image: Tensor) -> Tensor:
         """Return planar depth (B, h, w) of RGB (B, 3, H, W) in [0, 1]."""
-        mean, std = (image.new_tensor(x)[:, None, None] for x in (_MEAN, _STD))
         resized = functional.interpolate(image, network_size(image.shape[-2:], self.short_side),
                                          mode='bicubic', antialias=True, align_corners=False)
         with torch.autocast(self.device.type, self.dtype,
                             enabled=self.dtype != torch.float32):
-            found = self._net((resized.clamp(0, 1) - mean) / std)
+            found = self._net((resized.clamp(0, 1) - self._mean) / self._std)
         depth: Tensor = found.predicted_depth.float()
         return depth
 
@@ -108,9 +116,10 @@ class NetworkDepth:
         self.network = network
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
-               rays: str = 'centers') -> Depth | None:
+               rays: str = 'centers', rolled_px: int = 0) -> Tensor:
         """Return one depth per cell of what the network sees; see `DepthSource`."""
-        depth = self.network.metres(image.rgb, isinstance(image.camera, Panorama))
+        # It sees the image as it is, so whether that has been rolled makes no difference
+        depth = self.network.estimate(image.rgb, isinstance(image.camera, Panorama))
         return cell_depths(depth, grid_hw, rays)
 
     def about(self) -> dict[str, Any]:
@@ -167,6 +176,8 @@ def load_depth_network(name_or_dir: str, device: torch.device,
         # transformers would go on with random numbers in their place
         raise ModelError(f'{name_or_dir} does not fit its config.json: {len(wrong)} tensors are '
                          f'missing, unknown or of another shape, first {wrong[0]}')
+    # Its backbone was trained through DINOv2's own interpolation, too
+    use_own_positions(net.backbone.embeddings)
     licence = _LICENCES.get(int(net.config.backbone_config.hidden_size), 'unknown')
     return DepthNetwork(net, name_or_dir, licence, device, dtype, short_side)
 

@@ -75,8 +75,7 @@ class Dinov2(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self.channels = int(self.model.config.hidden_size)
         self.sha256 = sha256
-        self._tables: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
-        self.model.embeddings.interpolate_pos_encoding = self._table
+        use_own_positions(self.model.embeddings)
         self.eval()
 
     def train(self, mode: bool = True) -> Dinov2:
@@ -94,21 +93,27 @@ class Dinov2(nn.Module):
         """
         h, w = image.shape[-2] // PATCH, image.shape[-1] // PATCH
         with torch.autocast(image.device.type, enabled=False):
-            tokens = self.model(image.to(self._position)).last_hidden_state[:, 1:]
+            pixels = image.to(self.model.embeddings.position_embeddings)
+            tokens = self.model(pixels).last_hidden_state[:, 1:]
         return tokens.transpose(1, 2).reshape(len(image), self.channels, h, w).float()
 
-    @property
-    def _position(self) -> Tensor:
-        table: Tensor = self.model.embeddings.position_embeddings
-        return table
 
-    def _table(self, embeddings: Tensor, height: int, width: int) -> Tensor:
-        """Stand in for the interpolation of transformers, which samples other places."""
-        h, w, table = height // PATCH, width // PATCH, self._position
-        key = (h, w, table.device, table.dtype)
-        if key not in self._tables:
-            self._tables[key] = interpolate_position_embedding(table.detach(), h, w)
-        return self._tables[key]
+def use_own_positions(embeddings: Any) -> None:
+    """
+    Resize a position table as DINOv2 itself does, and once for each input size.
+
+    :param embeddings: a ``Dinov2Embeddings`` of transformers, which samples other places.
+    """
+    tables: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
+
+    def resized(_: Tensor, height: int, width: int) -> Tensor:
+        table = embeddings.position_embeddings
+        key = (height // PATCH, width // PATCH, table.device, table.dtype)
+        if key not in tables:
+            tables[key] = interpolate_position_embedding(table.detach(), *key[:2])
+        return tables[key]
+
+    embeddings.interpolate_pos_encoding = resized
 
 
 def find_backbone(where: str, name: str, size: Size) -> Path:

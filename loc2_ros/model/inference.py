@@ -27,22 +27,28 @@ MIN_FORWARD = 0.05      # of a level ray's z; tokens beyond look up, down or bac
 @dataclass(frozen=True)
 class Observation:
     """
-    What the network made of an image and a crop, on the CPU.
+    What the network made of an image and a crop, on the network's device.
 
     :param P: (Na, Ng) match probabilities.
-    :param rays: (Ng, 3) token rays in optical axes; z = 1, of a panorama unit length.
+    :param level: (Ng, 3) token rays in level axes (right, down, forward), of such a length that
+        depth times ray is the point.
     :param depth_m: (Ng,) planar depth, of a panorama range; 0 where it cannot be used.
     :param usable: (Ng,) bool, tokens with a depth within the contract's range.
     """
 
     P: Tensor
-    rays: Tensor
+    level: Tensor
     depth_m: Tensor
     usable: Tensor
 
 
 class Network:
-    """A model at work; not for use from several threads at once."""
+    """
+    A model at work.
+
+    Nothing in here waits for a GPU: what is uploaded goes ahead of the work, and what comes out
+    stays there, so that a frame is read back once, when it is solved.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model: Model | None = model
@@ -57,13 +63,26 @@ class Network:
         return self._model
 
     @torch.inference_mode()
-    def observe(self, image: Image, crop_rgb: NDArray[np.uint8],
-                depth_m: NDArray[np.float32] | None, mount: Mount,
-                height_m: float | None) -> Observation:
+    def describe(self, crop_rgb: NDArray[np.uint8]) -> Tensor:
         """
-        Match an image with a crop.
+        Describe an aerial crop; from any thread.
 
         :param crop_rgb: (S, S, 3) uint8 at the contract's size.
+        :returns: (1, C, rows, cols) unit descriptors of its cells, on the device.
+        """
+        model = self.model
+        aerial = to_input(self._upload(torch.from_numpy(crop_rgb))[None])
+        with torch.autocast(model.device.type, model.dtype, enabled=model.autocast):
+            described: Tensor = model.net.aerial(aerial).float()
+        return described
+
+    @torch.inference_mode()
+    def observe(self, image: Image, described: Tensor, depth_m: Tensor | None, mount: Mount,
+                height_m: float | None) -> Observation:
+        """
+        Match an image with a crop; from one thread at a time.
+
+        :param described: what `describe` has made of the crop.
         :param depth_m: (Ng,) measured depth, NaN where unknown; None for the model's own.
         :param height_m: camera above the ground, None where it is unknown.
         """
@@ -71,27 +90,30 @@ class Network:
         height, width = contract.ground_hw
         camera = image.camera.resized(width, height)
         rays = torch.from_numpy(token_rays(camera, contract.ground_grid, contract.rays)).float()
+        level = self._upload(rays @ torch.from_numpy(mount.level_R_camera).float().T)
+        focal, above = self._upload(torch.tensor(
+            [[_focal_px(camera)], [math.nan if height_m is None else height_m]]))
+        measured = None if depth_m is None else self._upload(depth_m)
+        ground = _resized(to_input(self._upload(torch.from_numpy(image.rgb))[None]),
+                          (height, width))
         # The network knows level cameras only; to it a tilted one is level, its image shifted
-        level = rays @ torch.from_numpy(mount.level_R_camera).float().T
         forward = level[:, 2].clamp(min=MIN_FORWARD)
-        ground = _resized(to_input(torch.from_numpy(image.rgb)[None]), (height, width))
-        aerial = to_input(torch.from_numpy(crop_rgb)[None])
         with torch.autocast(model.device.type, model.dtype, enabled=model.autocast):
-            features = model.net.ground(
-                ground.to(model.device), (level / forward[:, None])[None].to(model.device),
-                torch.tensor([_focal_px(camera)]),
-                torch.tensor([math.nan if height_m is None else height_m]))
-            tile = model.net.aerial(aerial.to(model.device))
-        if depth_m is not None:
-            depth = torch.from_numpy(depth_m)
+            features = model.net.ground(ground, (level / forward[:, None])[None], focal, above)
+        if measured is not None:
+            depth = measured
         elif features.depth_m is not None:
-            depth = features.depth_m[0].flatten().float().cpu() / forward
+            depth = features.depth_m[0].flatten().float() / forward
         else:
             raise RuntimeError('no depth: the model has no depth head and none was given')
         usable = depth_mask(depth, contract.max_depth_m)
-        shown = usable[None].to(model.device) if contract.masks_tokens else None
-        P = model.net.match(tile.float(), features.descriptors.float(), shown)[0].cpu()
-        return Observation(P, rays, torch.where(usable, depth, 0.0), usable)
+        P = model.net.match(described, features.descriptors.float(),
+                            usable[None] if contract.masks_tokens else None)[0]
+        return Observation(P, level, torch.where(usable, depth, 0.0), usable)
+
+    def _upload(self, values: Tensor) -> Tensor:
+        # What is copied from ordinary memory may be changed at once; the copy needs no waiting
+        return values.to(self.model.device, non_blocking=True)
 
     def warm_up(self) -> None:
         """Run once on nothing, so that the first image is as fast as the others."""
@@ -103,8 +125,9 @@ class Network:
         grey = np.full((height, width, 3), 128, np.uint8)
         size = self.contract.aerial_px
         depth = (None if self.contract.own_depth else
-                 np.full(int(np.prod(self.contract.ground_grid)), 10.0, np.float32))
-        self.observe(Image(grey, 0, camera), np.full((size, size, 3), 128, np.uint8), depth,
+                 torch.full((math.prod(self.contract.ground_grid),), 10.0))
+        described = self.describe(np.full((size, size, 3), 128, np.uint8))
+        self.observe(Image(grey, 0, camera), described, depth,
                      Mount(np.eye(3), Pose2(0.0, 0.0, 0.0), REFERENCE_HEIGHT_M),
                      REFERENCE_HEIGHT_M)
         self.warmup_s = time.perf_counter() - start

@@ -128,7 +128,8 @@ class Loc2Net(nn.Module):
 
     def match(self, aerial: Tensor, ground: Tensor, usable: Tensor | None = None) -> Tensor:
         """Return match probabilities (B, Na, Ng); see `dual_softmax`."""
-        return dual_softmax(scores(aerial, ground), self.dustbin_score, usable)
+        return dual_softmax(scores(aerial, ground, self.contract.temperature),
+                            self.dustbin_score, usable)
 
     def _shared(self) -> nn.Module:
         if not self._frozen:

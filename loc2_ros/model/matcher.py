@@ -13,16 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TEMPERATURE = 0.1
 
-
-def scores(aerial: Tensor, ground: Tensor) -> Tensor:
+def scores(aerial: Tensor, ground: Tensor, temperature: float) -> Tensor:
     """
     Return the scores S of all pairs, (B, Na, Ng), from unit descriptors (B, C, ...).
 
-    S = <a_i, g_j> / tau, so within [-10, 10].
+    S = <a_i, g_j> / tau, so within [-10, 10] at the published tau of 0.1.
     """
-    return torch.einsum('bci,bcj->bij', aerial.flatten(2), ground.flatten(2)) / TEMPERATURE
+    return torch.einsum('bci,bcj->bij', aerial.flatten(2), ground.flatten(2)) / temperature
 
 
 def log_normalizers(S: Tensor, dustbin: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,9 +50,10 @@ def dual_softmax(S: Tensor, dustbin: Tensor, usable: Tensor | None = None) -> Te
     return torch.exp(2 * S - over_cells[:, None] - over_tokens[:, :, None])
 
 
-def cell_centres(grid: tuple[int, int], cell_m: float) -> Tensor:
+def cell_centres(grid: tuple[int, int], cell_m: float,
+                 device: torch.device | None = None) -> Tensor:
     """Return where the aerial cells are in the tile (Na, 2): x down the rows, y along columns."""
-    x, y = ((torch.arange(n) - (n - 1) / 2) * cell_m for n in grid)
+    x, y = ((torch.arange(n, device=device) - (n - 1) / 2) * cell_m for n in grid)
     return torch.stack(torch.meshgrid(x, y, indexing='ij'), -1).reshape(-1, 2)
 
 

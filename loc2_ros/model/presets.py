@@ -27,12 +27,16 @@ _PUBLISHED: dict[str, Any] = {
     # Metric depth from a network may be off by half; the free scale takes that up
     'gate': {'scale_low': 0.4, 'scale_high': 2.5}}
 _KITTI: dict[str, Any] = {
-    'ground_hw': (364, 1232), 'aerial_px': 504, 'tile_m': 100.26, 'max_depth_m': 40.0}
+    'ground_hw': (364, 1232), 'aerial_px': 504, 'tile_m': 100.26, 'max_depth_m': 40.0,
+    # Half of the reach for the motion, half for the error of the prior (model.md 12.2)
+    'reach_m': 20.0, 'crop_step_m': 20.0}
 # Chicago's tile: training took 71 m for every city, and only there was that nearly true
 _VIGOR: dict[str, Any] = {
     'ground_hw': (714, 1428), 'aerial_px': 630, 'tile_m': VIGOR_TILES_M['Chicago'],
     'tiles_m': VIGOR_TILES_M, 'max_depth_m': 35.0, 'camera_model': 'equirectangular',
-    'heading_up': False}
+    'heading_up': False,
+    # Positives of VIGOR lie within a quarter of the tile
+    'reach_m': VIGOR_TILES_M['Seattle'] / 4, 'crop_step_m': 16.0}
 
 
 def _preset(name: str, **values: Any) -> Contract:
@@ -45,7 +49,7 @@ def _vigor(area: str, known: bool) -> Contract:
 
 
 PRESETS: Mapping[str, Contract] = {contract.name: contract for contract in (
-    _preset('kitti_ori10', **_KITTI, heading_range_deg=10.0, heading_up=True),
+    _preset('kitti_ori10', **_KITTI, heading_range_deg=10.0, heading_up=True, crop_step_deg=10.0),
     _preset('kitti_ori180', **_KITTI, heading_range_deg=180.0, heading_up=False),
     *(_vigor(area, known) for area in ('samearea', 'crossarea') for known in (True, False)))}
 

@@ -113,14 +113,17 @@ class Projector(nn.Module):
             features = block(features)
         b, c, h, w = features.shape
         if self.positional:
-            features = features + self._position(h, w, c).to(features)
+            features = features + self._position(h, w, features)
         tokens = features.flatten(2).transpose(1, 2)                          # (B, N, C)
         for layer in self.att_layer.layers:
             tokens = layer(tokens)
         out = self.final_block(tokens.transpose(1, 2).reshape(b, c, h, w))
         return functional.normalize(out, dim=1, eps=1e-10)
 
-    def _position(self, h: int, w: int, c: int) -> Tensor:
-        if self._code is None or self._code.shape != (c, h, w):
-            self._code = sine_encoding(h, w, c)
-        return self._code
+    def _position(self, h: int, w: int, like: Tensor) -> Tensor:
+        """Return the code in the features' number format and place; an upload makes a GPU wait."""
+        code, wanted = self._code, (like.shape[1], h, w)
+        if code is None or (code.shape, code.device, code.dtype) != (wanted, like.device,
+                                                                     like.dtype):
+            code = self._code = sine_encoding(h, w, like.shape[1]).to(like)
+        return code

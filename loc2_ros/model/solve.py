@@ -104,6 +104,15 @@ class Solved:
     scale_gain: Tensor
     scale_sigma: float
 
+    def on_host(self, *others: Tensor) -> tuple[Solved, list[Tensor]]:
+        """Return this and other tensors on the host, after waiting for the device once."""
+        fit = self.similarity
+        theta, scale, t, valid, tile, weight, spread, inlier, total, mass, gain, *rest = to_host(
+            fit.theta, fit.scale, fit.t, fit.valid, self.tile_m, self.weight, self.spread_m,
+            self.inlier, self.total, self.mass, self.scale_gain, *others)
+        return Solved(Similarity(theta, scale, t, valid), tile, weight, spread, inlier, total,
+                      mass, gain, self.scale_sigma), rest
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -132,13 +141,23 @@ class _Frame:
 
     def pairs(self, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
         """Return ground and tile points (S, K, 2) and weights (S, K) of pairs."""
-        cells = cell_centres(self.grid, self.cell_m).to(self.lifted)
+        cells = cell_centres(self.grid, self.cell_m, self.lifted.device).to(self.lifted)
         return self.lifted[pairs.token], cells[pairs.cell], pairs.weight
 
     def shown(self, fit: Similarity, in_fit: Tensor) -> _Found:
         """Describe a pose that was found from pairs by the best match of each token."""
         best = token_matches(self.P[None], self.grid, self.cell_m)
         return _Found(fit, best.tile_m[0], best.spread_m[0], best.weight[0] * self.usable, in_fit)
+
+
+def to_host(*tensors: Tensor) -> list[Tensor]:
+    """Return tensors of one device on the host, after waiting for it once."""
+    if all(x.device.type == 'cpu' for x in tensors):
+        return list(tensors)
+    # Doubles hold everything that these are made of
+    flat = torch.cat([x.detach().double().reshape(-1) for x in tensors]).cpu()
+    parts = flat.split([x.numel() for x in tensors])
+    return [part.to(x.dtype).reshape(x.shape) for part, x in zip(parts, tensors)]
 
 
 @torch.no_grad()
@@ -169,16 +188,18 @@ def _guided(frame: _Frame, solver: Solver, generator: torch.Generator) -> _Found
     first = token_matches(P[None], grid, cell_m)
     used = first.weight[0] * usable
     fit = _start(P, lifted, first.tile_m[0], used, grid, cell_m, solver, generator)
-    tile, spread = first.tile_m[0], first.spread_m[0]
+    tile, spread, going = first.tile_m[0], first.spread_m[0], fit.valid
     for _ in range(solver.rounds):
         expected = fit.apply(lifted)
         again = guided_matches(P[None], grid, cell_m, expected[None])
         gap = (again.tile_m[0] - expected).norm(dim=-1)
         weight = again.weight[0] * usable / (1 + (gap / solver.reach_m) ** 2)
         trial = fit_similarity(lifted, again.tile_m[0], weight, **_scale(solver))
-        if not bool(trial.valid & fit.valid):
-            break
-        fit, tile, spread, used = trial, again.tile_m[0], again.spread_m[0], weight
+        going = going & trial.valid     # once it fails, what was before stands
+        fit = trial.select(going, fit)
+        tile = torch.where(going, again.tile_m[0], tile)
+        spread = torch.where(going, again.spread_m[0], spread)
+        used = torch.where(going, weight, used)
     return _Found(fit, tile, spread, used, used)
 
 
@@ -191,14 +212,17 @@ def _start(P: Tensor, lifted: Tensor, tile: Tensor, weight: Tensor, grid: tuple[
     # Every proposal looks at the same columns of P; expanding costs no memory
     columns = P[:, probes].expand(len(found.theta), -1, -1)
     mass = guided_matches(columns, grid, cell_m, expected).weight.sum(-1)
-    best = torch.where(found.valid, mass, -1.0).argmax()
-    return Similarity(found.theta[best], found.scale[best], found.t[best], found.valid[best])
+    # Not x[best]: indexing by a tensor of no axes reads it on the host
+    best = torch.where(found.valid, mass, -1.0).argmax(keepdim=True)
+    theta, scale, t, valid = (x.index_select(0, best)[0]
+                              for x in (found.theta, found.scale, found.t, found.valid))
+    return Similarity(theta, scale, t, valid)
 
 
 def _all_pairs(frame: _Frame, solver: Solver, generator: torch.Generator) -> _Found:
     """Fit the moments of all pairs (model.md 7.2); nothing is drawn."""
     weight = race_weights(frame.masked().double(), solver.draws)
-    cells = cell_centres(frame.grid, frame.cell_m).to(weight)
+    cells = cell_centres(frame.grid, frame.cell_m, weight.device).to(weight)
     fit = fit_from_moments(frame.lifted.double(), cells, weight, **_scale(solver))
     theta, scale, t = (x.to(frame.lifted) for x in (fit.theta, fit.scale, fit.t))
     return frame.shown(Similarity(theta, scale, t, fit.valid), weight.sum(0).to(frame.lifted))

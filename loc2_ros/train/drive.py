@@ -151,7 +151,7 @@ class _Collector:
         above = height_above_ground(self.camera_height_m, mount)
         return Seen(0, image.stamp_ns, _jpeg(resized(image.rgb, height, width)),
                     level / forward[:, None], None if depth is None else
-                    np.asarray(depth * forward, np.float64),
+                    np.asarray(depth.cpu().numpy() * forward, np.float64),
                     image.camera.resized(width, height).fx,
                     math.nan if above is None else above, mount.base_T_camera)
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.core.lift import depth_mask, lift
 from loc2_ros.core.similarity import fit_similarity
 from loc2_ros.data.pair import Pair
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.loc2 import Loc2Net
-from loc2_ros.model.matcher import log_normalizers, scores, token_matches_from_scores
+from loc2_ros.model.matcher import (cell_centres, log_normalizers, scores,
+                                    token_matches_from_scores)
 from loc2_ros.train.drawn import drawn_matches, info_nce
 from loc2_ros.train.processes import fair_count
 import torch
@@ -92,7 +93,7 @@ def targets(pair: Pair, contract: Contract) -> Targets:
     """Place all tokens of a batch in their tiles."""
     known = depth_mask(pair.depth_m, contract.max_depth_m) & pair.static
     depth = torch.where(known, pair.depth_m, 1.0)
-    lifted = lift_tokens(depth, pair.rays)
+    lifted = lift(depth, pair.rays)
     place = rotate(pair.theta, lifted) + pair.t[:, None]
     rows, cols = contract.aerial_grid
     cell_m = cell_size(pair, contract)[:, None]
@@ -192,7 +193,7 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
         depth_m = depth_m.detach()
     usable = depth_mask(pair.depth_m if depth_m is None else depth_m.detach(),
                         contract.max_depth_m)
-    S = scores(aerial, descriptors)
+    S = scores(aerial, descriptors, contract.temperature)
     if contract.masks_tokens:
         S = S.masked_fill(~usable[:, None], -torch.inf)
     over_cells, over_tokens = log_normalizers(S, net.dustbin_score)
@@ -207,7 +208,7 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
         gap = (depth_m.log() - torch.where(known, pair.depth_m, 1.0).log()).abs()
         parts['depth'] = weights.depth * _mean(gap, known)
     depth_m = pair.depth_m if depth_m is None else depth_m
-    lifted = lift_tokens(_clipped(depth_m, contract), pair.rays)
+    lifted = lift(_clipped(depth_m, contract), pair.rays)
     if weights.matches > 0:
         drawn = drawn_matches(S.detach(), over_cells.detach(), over_tokens.detach(), usable,
                               weights.matches, pair.number)
@@ -215,7 +216,7 @@ def _loss_of(net: Loc2Net, pair: Pair, weights: Weights, aerial: Tensor, descrip
             parts['vce'] = weights.vce * _drawn_vce(S, over_cells, over_tokens, lifted, drawn,
                                                     pair, contract, weights).mean()
         if weights.infonce > 0:
-            places = _cell_places(contract, S.device) * cell_size(pair, contract)[:, None, None]
+            places = _cells(contract, S.device) * cell_size(pair, contract)[:, None, None]
             limit = pair.tile_m / contract.aerial_grid[0]
             terms = [info_nce(S[b], lifted[b].detach(), usable[b], places[b], drawn[b],
                               pair.theta[b], pair.t[b], limit[b])
@@ -242,17 +243,16 @@ def _drawn_vce(S: Tensor, over_cells: Tensor, over_tokens: Tensor, lifted: Tenso
     score = S.flatten(1).gather(1, drawn.clamp(min=0))
     log_p = 2 * score - over_cells.gather(1, j) - over_tokens.gather(1, i)
     p = torch.where(found, torch.where(found, log_p, 0.0).exp(), 0.0)
-    places = _cell_places(contract, S.device)[i] * cell_size(pair, contract)[:, None, None]
+    places = _cells(contract, S.device)[i] * cell_size(pair, contract)[:, None, None]
     fit = fit_similarity(lifted.gather(1, j[..., None].expand(-1, -1, 2)), places, p)
     error = virtual_error(fit.theta, fit.t, pair.theta, pair.t, weights.grid_m,
                           weights.grid_points)
     return torch.where(fit.valid, error, 0.0)
 
 
-def _cell_places(contract: Contract, device: torch.device) -> Tensor:
+def _cells(contract: Contract, device: torch.device) -> Tensor:
     """Return where the aerial cells are (Na, 2), in cells from the middle of the tile."""
-    rows, cols = (torch.arange(n, device=device) - (n - 1) / 2 for n in contract.aerial_grid)
-    return torch.stack(torch.meshgrid(rows, cols, indexing='ij'), -1).reshape(-1, 2)
+    return cell_centres(contract.aerial_grid, 1.0, device)
 
 
 def _clipped(depth_m: Tensor, contract: Contract) -> Tensor:
@@ -262,12 +262,6 @@ def _clipped(depth_m: Tensor, contract: Contract) -> Tensor:
         return depth_m
     limit = contract.max_depth_m
     return torch.where(known, torch.where(known, depth_m, limit).clamp(max=limit), limit)
-
-
-def lift_tokens(depth_m: Tensor, rays: Tensor) -> Tensor:
-    """Lift the tokens (B, Ng) of level cameras, each with its own rays (B, Ng, 3)."""
-    level = torch.eye(3, device=depth_m.device)
-    return torch.stack([lift_planar(d, r, level) for d, r in zip(depth_m, rays)])
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

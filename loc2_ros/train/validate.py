@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from loc2_ros.core.lift import depth_mask
+from loc2_ros.core.lift import depth_mask, lift
 from loc2_ros.data.pair import Pair
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.solve import solve, Solved, Solver
-from loc2_ros.train.losses import cell_size, lift_tokens
+from loc2_ros.train.losses import cell_size
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ def solve_pairs(net: Loc2Net, batches: Iterable[Pair], solver: Solver, seed: int
         usable = depth_mask(depths, contract.max_depth_m)
         P = net.match(aerial.float(), ground.descriptors.float(),
                       usable if contract.masks_tokens else None)
-        lifted = lift_tokens(torch.where(usable, depths, 0.0), batch.rays)
+        lifted = lift(torch.where(usable, depths, 0.0), batch.rays)
         cell_m = cell_size(batch, contract).tolist()
         for k in range(len(P)):
             yield SolvedPair(

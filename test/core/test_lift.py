@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 
-from loc2_ros.core.lift import depth_mask, flat_ground_depth, lift_planar, lift_range
+from loc2_ros.core.lift import depth_mask, flat_ground_depth, lift
 import pytest
 import torch
 from torch import Tensor
@@ -25,33 +25,33 @@ def nose_down(pitch: float) -> Tensor:
 
 
 def test_a_cross_ten_metres_ahead_and_two_to_the_right_is_at_minus_ten_and_two() -> None:
-    ground = lift_planar(torch.tensor([10.0], dtype=torch.float64), rays((0.2, 0.16, 1.0)), LEVEL)
+    ground = lift(torch.tensor([10.0], dtype=torch.float64), rays((0.2, 0.16, 1.0)))
     assert ground.tolist() == [pytest.approx([-10.0, 2.0])]
 
 
 def test_height_has_no_say_for_a_level_camera() -> None:
     depth = torch.tensor([10.0, 10.0], dtype=torch.float64)
-    ground = lift_planar(depth, rays((0.2, 0.16, 1.0), (0.2, -0.4, 1.0)), LEVEL)
+    ground = lift(depth, rays((0.2, 0.16, 1.0), (0.2, -0.4, 1.0)))
     assert ground[0].tolist() == pytest.approx(ground[1].tolist())
 
 
 def test_a_camera_pitched_down_sees_the_ground_nearer_than_its_depth() -> None:
     # Along the axis of a camera 30 degrees down: 4 m of depth are 4 cos 30 m on the ground
-    ground = lift_planar(torch.tensor([4.0], dtype=torch.float64), rays((0.0, 0.0, 1.0)),
-                         nose_down(math.radians(30)))
+    ground = lift(torch.tensor([4.0], dtype=torch.float64),
+                  rays((0.0, 0.0, 1.0)) @ nose_down(math.radians(30)).T)
     assert ground[0].tolist() == pytest.approx([-4.0 * math.cos(math.radians(30)), 0.0])
 
 
-def test_range_is_counted_along_the_ray_whatever_its_length() -> None:
-    ray = rays((3.0, 0.0, 4.0), (0.6, 0.0, 0.8))
-    ground = lift_range(torch.tensor([10.0, 10.0], dtype=torch.float64), ray, LEVEL)
-    assert ground.tolist() == [pytest.approx([-8.0, 6.0])] * 2
+def test_range_is_counted_along_rays_of_unit_length() -> None:
+    ground = lift(torch.tensor([10.0], dtype=torch.float64), rays((0.6, 0.0, 0.8)))
+    assert ground.tolist() == [pytest.approx([-8.0, 6.0])]
 
 
 def test_batches_of_depths_share_the_rays() -> None:
-    depth = torch.rand(2, 3, 5)
-    ground = lift_planar(depth, torch.rand(5, 3, dtype=torch.float64), LEVEL)
-    assert ground.shape == (2, 3, 5, 2) and ground.dtype == torch.float32
+    depth, level = torch.rand(2, 3, 5), torch.rand(5, 3)
+    ground = lift(depth, level)
+    assert ground.shape == (2, 3, 5, 2)
+    assert torch.equal(ground[1, 2], lift(depth[1, 2], level))
 
 
 def test_depth_is_usable_when_finite_positive_and_short_of_the_limit() -> None:

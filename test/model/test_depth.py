@@ -14,6 +14,7 @@ from loc2_ros.model.depth import (cell_medians, DepthImages, DepthSource, FlatGr
                                   ModelDepth, scan_depth)
 import numpy as np
 import pytest
+import torch
 
 CAMERA = Camera(80, 40, 50.0, 50.0, 39.5, 19.5)
 GRID = (4, 8)  # cells of 10 x 10 pixels
@@ -23,8 +24,8 @@ LEVEL = Mount(np.eye(3), Pose2(0.0, 0.0, 0.0), 1.65)
 
 def tokens(source: DepthSource, mount: Mount = LEVEL) -> Array:
     depth = source.tokens(IMAGE, mount, GRID)
-    assert depth is not None and depth.dtype == np.float32 and depth.shape == (32,)
-    return depth.reshape(GRID).astype(float)
+    assert depth is not None and depth.dtype == torch.float32 and depth.shape == (32,)
+    return depth.reshape(GRID).double().numpy()
 
 
 def test_the_model_is_asked_for_its_own_depth() -> None:
@@ -82,7 +83,7 @@ def test_unknown_pixels_are_left_out_and_empty_cells_stay_unknown_without_a_warn
     depth[:10, 30:36] = np.inf
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        cells = cell_medians(depth, GRID).reshape(GRID)
+        cells = cell_medians(torch.from_numpy(depth), GRID).reshape(GRID).numpy()
     assert np.isnan(cells[0, :2]).all()
     assert (cells[0, 2:] == 7.0).all() and (cells[1:] == 7.0).all()
 
@@ -90,7 +91,8 @@ def test_unknown_pixels_are_left_out_and_empty_cells_stay_unknown_without_a_warn
 def test_the_median_keeps_the_side_of_an_edge_that_has_more_of_the_cell() -> None:
     depth = np.full((40, 80), 30.0, np.float32)
     depth[:, :16] = 5.0
-    assert cell_medians(depth, GRID).reshape(GRID)[0, :3].tolist() == [5.0, 5.0, 30.0]
+    cells = cell_medians(torch.from_numpy(depth), GRID).reshape(GRID)
+    assert cells[0, :3].tolist() == [5.0, 5.0, 30.0]
 
 
 def test_the_frame_nearest_in_time_is_used_if_it_is_near_enough() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 import torch
+import torch.nn.functional as functional
 
 CPU = torch.device('cpu')
 LEVEL = Mount(np.eye(3), Pose2(0.0, 0.0, 0.0), 1.65)
@@ -72,15 +73,27 @@ def test_the_input_keeps_its_shape_in_multiples_of_the_patch() -> None:
     assert network_size((480, 640), 350) == (350, 462)
 
 
-def test_depth_agrees_with_transformers_own_preparation(tiny: Path) -> None:
-    """The network's input, built by hand from the definition: bicubic, ImageNet's mean."""
+def test_depth_is_that_of_the_network_as_it_was_trained(tiny: Path) -> None:
+    """Its input built by hand: ImageNet's mean, positions as the original DINOv2 resizes them."""
     from transformers import DepthAnythingForDepthEstimation
     image = blocks(42, 98)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pixels = torch.from_numpy(((image / 255.0 - mean) / std).transpose(2, 0, 1)[None]).float()
     net = DepthAnythingForDepthEstimation.from_pretrained(tiny, local_files_only=True)
+    embeddings = net.backbone.embeddings
+    table = embeddings.position_embeddings                  # (1, 1 + 5 * 5, channels)
+
+    def original(_: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        patches = functional.interpolate(
+            table[:, 1:].reshape(1, 5, 5, -1).permute(0, 3, 1, 2), mode='bicubic',
+            scale_factor=((height // 14 + 0.1) / 5, (width // 14 + 0.1) / 5))
+        return torch.cat([table[:, :1], patches.flatten(2).transpose(1, 2)], 1)
+
     with torch.no_grad():
+        other = net(pixels).predicted_depth[0].numpy()
+        embeddings.interpolate_pos_encoding = original
         expected = net(pixels).predicted_depth[0].numpy()
+    assert np.abs(other / expected - 1).max() > 1e-3        # transformers' own way matters
     found = load_depth_network(str(tiny), CPU, short_side=42).metres(image)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 

@@ -153,10 +153,16 @@ def test_gated_feed_forward_layers_are_those_of_the_formulas(tmp_path: Path) -> 
 
 
 def test_the_position_table_is_resized_once_per_grid(backbone: Dinov2) -> None:
-    backbone._tables.clear()
-    for size in ((28, 42), (28, 42), (42, 28), (28, 42)):
-        backbone(torch.rand(1, 3, *size))
-    assert len(backbone._tables) == 2
+    first, again, other = (resized_table(backbone, *size) for size in ((28, 42), (28, 42),
+                                                                       (42, 28)))
+    assert first is again and first is not other
+
+
+def resized_table(backbone: Dinov2, height: int, width: int) -> Tensor:
+    """Return the position table that the network takes for an input size."""
+    table: Tensor = backbone.model.embeddings.interpolate_pos_encoding(torch.zeros(()), height,
+                                                                       width)
+    return table
 
 
 def test_files_of_the_hub_with_the_old_names_give_the_same_features(backbone: Dinov2,
@@ -287,6 +293,5 @@ def test_the_table_differs_from_that_of_transformers_which_matters() -> None:
     table = net.model.embeddings.position_embeddings
     usual = functional.interpolate(table[:, 1:].reshape(1, 37, 37, 64).permute(0, 3, 1, 2),
                                    (26, 88), mode='bicubic').flatten(2).transpose(1, 2)
-    net(torch.rand(1, 3, 364, 1232))
-    used, = net._tables.values()
+    used = resized_table(net, 364, 1232)
     assert (used[:, 1:] - usual).abs().max() > 1e-3

@@ -12,7 +12,7 @@ from dataclasses import replace
 import math
 
 from loc2_ros.core.camera import token_rays
-from loc2_ros.core.lift import depth_mask, lift_planar
+from loc2_ros.core.lift import depth_mask, lift
 from loc2_ros.core.values import Camera
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.loc2 import Loc2Net
@@ -165,7 +165,7 @@ def test_the_lift_is_that_of_the_formulas() -> None:
     depth = torch.from_numpy(rng.uniform(-5, 60, h * w))
     usable = depth_mask(depth, contract.max_depth_m)
     assert torch.equal(usable, (depth > 0) & (depth < 40.0))
-    found = lift_planar(depth, rays, torch.eye(3).double())
+    found = lift(depth, rays)
     u = torch.arange(88).double() * 88 / 87 * (width / 88)      # pixels of the native image
     expected = torch.stack([-depth, (u.repeat(h) - cx) * depth / f], -1)
     assert (found - expected)[usable].abs().max() <= 1e-4 * 40
