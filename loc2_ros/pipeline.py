@@ -37,7 +37,7 @@ from loc2_ros.model.presets import tile_for
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import (MIN_WEIGHT, PAIR_SEARCH, solve, Solved, Solver, to_host)
 from loc2_ros.model.votes import camera_votes
-from loc2_ros.model.weights import load_model, ModelError
+from loc2_ros.model.weights import load_model, Model, ModelError
 import numpy as np
 import torch
 
@@ -204,6 +204,10 @@ class Localizer:
         more = self.depth.about() if isinstance(self.depth, NetworkDepth) else {}
         return {**self.network.about(), **more}
 
+    def use(self) -> dict[str, Any]:
+        """Return what diagnostics tell about shared crops and memory, as of now."""
+        return {**self.crops.about(), **self.network.use()}
+
     def close(self) -> None:
         """Release the map and the network's memory."""
         self.crops.close()
@@ -306,8 +310,12 @@ def load_localizer(settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
     :raises ModelError: the model cannot be used.
     :raises MapError: the map cannot be opened.
     """
-    model = load_model(settings.checkpoint, settings.device, settings.precision,
-                       settings.backbone, settings.preset)
+    return localizer_of(load_model(settings.checkpoint, settings.device, settings.precision,
+                                   settings.backbone, settings.preset), settings, frame)
+
+
+def localizer_of(model: Model, settings: LocalizerSettings, frame: LocalFrame) -> Localizer:
+    """Make the localizer of a loaded model; see `load_localizer`."""
     contract = _sized(model.contract, settings)
     _check_camera(contract, settings)
     if contract.needs_heading and settings.heading == 'none':

@@ -140,6 +140,12 @@ class Network:
                 'precision': str(model.dtype).removeprefix('torch.'),
                 'warmup_ms': round(self.warmup_s * 1e3, 1)}
 
+    def use(self) -> dict[str, Any]:
+        """Return the memory of the GPU, where there is one."""
+        if self._model is None or self._model.device.type != 'cuda':
+            return {}
+        return {'gpu_memory_mb': torch.cuda.max_memory_allocated(self._model.device) / 1e6}
+
     def close(self) -> None:
         """Release the network's memory."""
         self._model = None

@@ -11,7 +11,8 @@ from loc2_ros.model.checkpoint import (check_entries, CheckpointError, file_sha2
                                        read_checkpoint, read_facts, read_safetensors,
                                        write_folder, write_safetensors, write_text)
 from loc2_ros.model.contract import Contract, ContractError
-from loc2_ros.model.dinov2 import BackboneError, load_dinov2, size_of, SIZES
+from loc2_ros.model.dinov2 import (BackboneError, load_dinov2, random_dinov2, size_of,
+                                   SIZES)
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.presets import check_preset, preset_contract
 import torch
@@ -94,6 +95,25 @@ def load_model(name_or_dir: str, device: str = 'auto', precision: str = 'auto',
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(net, contract, file_sha256(folder / WEIGHTS), target, dtype,
                  '' if frozen is None else frozen.sha256)
+
+
+def random_model(preset: str, device: str = 'auto', precision: str = 'auto') -> Model:
+    """
+    Return a model of a published size with random weights, to measure time and memory.
+
+    :raises ModelError: for an unknown preset.
+    """
+    try:
+        contract = preset_contract(preset)
+    except ContractError as error:
+        raise ModelError(f'{error}') from None
+    target = device_of(device)
+    dtype = dtype_of(precision, target)
+    backbone = random_dinov2(size_of(contract.backbone, contract.backbone_options))
+    net = Loc2Net(contract, backbone.to(device=target, dtype=dtype))
+    net = net.eval().requires_grad_(False).to(target)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(net, contract, '', target, dtype)
 
 
 def read_contract(folder: Path, preset: str = '') -> Contract:

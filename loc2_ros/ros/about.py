@@ -36,12 +36,13 @@ def about_model(localizer: Any) -> dict[str, Any]:
 
 
 def about_map(localizer: Any) -> dict[str, Any]:
-    """Return where the imagery comes from, and tiles that were missing or broken so far."""
+    """Return where the imagery comes from, what was missing or broken, and the memory used."""
     store = getattr(localizer, 'store', None)
     if store is None:
         return {}
     info, stats = store.info, store.stats()
-    return {'map_warnings': '; '.join(info.warnings) or None,
+    use = getattr(localizer, 'use', None)
+    return {**(use() if callable(use) else {}), 'map_warnings': '; '.join(info.warnings) or None,
             'attribution': info.attribution or None, 'imagery_date': info.date,
             'tiles_missing': stats.holes, 'tiles_broken': stats.broken,
             'tile_error': stats.last_error or None}
