@@ -116,6 +116,8 @@ class Drawn(Dataset[Pair]):
             self._epoch, self._order = epoch, shuffled.permutation(len(self.frames))
         rng = np.random.default_rng([self.seed, 2, k])
         pair = self.frames.pair(int(self._order[place]), rng, self.augment)
+        if self.augment and rng.random() < 0.5:
+            pair = mirrored(pair)
         return pair._replace(number=torch.tensor(k))
 
 
@@ -188,6 +190,28 @@ def make_pair(contract: Contract, ground: Pixels, aerial: Pixels, depth_m: Array
                 torch.tensor(fx_px).float(), torch.tensor(height_m).float(),
                 torch.tensor(theta_rad).float(), torch.as_tensor(t_tile_m).float(),
                 torch.tensor(tile_m).float(), torch.tensor(0))
+
+
+def mirrored(pair: Pair) -> Pair:
+    """
+    Exchange left and right in a sample, in the image and in the tile.
+
+    The tile is turned over about its horizontal middle line, to which a view that looks right is
+    parallel; so it still does.
+    """
+    rows, cols = pair.ground.shape[-2:]
+    stride = round(math.sqrt(rows * cols / len(pair.depth_m)))
+    grid = (rows // stride, cols // stride)
+
+    def flipped(tokens: Tensor) -> Tensor:
+        return tokens.unflatten(0, grid).flip(1).flatten(0, 1)
+
+    across = torch.tensor([-1.0, 1.0, 1.0])
+    return pair._replace(
+        ground=pair.ground.flip(-1), aerial=pair.aerial.flip(-2), depth_m=flipped(pair.depth_m),
+        static=flipped(pair.static), rays=flipped(pair.rays) * across,
+        theta=torch.remainder(2 * math.pi - pair.theta, 2 * math.pi) - math.pi,
+        t=pair.t * torch.tensor([-1.0, 1.0]))
 
 
 def photograph(rng: np.random.Generator, image: Pixels, augment: bool) -> Tensor:

@@ -46,7 +46,8 @@ class TrainConfig:
     :param patience: validations without a better median position after which it stops, and
         the best model is kept; 0 goes on to the end and keeps the last.
     :param valid_first: validate before the first step, too.
-    :param augment: change colours of the images, as other cameras might.
+    :param augment: change colours of the images, as other cameras might, and exchange left and
+        right in half of the samples.
     """
 
     contract: Contract
