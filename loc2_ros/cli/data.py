@@ -75,7 +75,7 @@ def _run(find: Callable[[], list[Any]], form: Any, homes: Callable[[list[Any]], 
                                               load_depth_network)
     from loc2_ros.model.weights import ModelError
 
-    with expected(depth_files.DepthError, ModelError, OSError):
+    with expected(depth_files.DatasetError, ModelError, OSError):
         jobs = find()
         if check:
             report = depth_files.check(jobs, form, not quiet)

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import cv2
 from loc2_ros import __version__
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.data.images import decode_compressed
+from loc2_ros.data.images import decode_compressed, MAX_PIXELS
+from loc2_ros.data.pair import DatasetError
 from loc2_ros.maps.guard import peek
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,6 @@ SOURCE = 'depth_source.json'
 STRIPED = 0.995         # towns and streets have 0.3 to 0.9, see test_depth_files.py
 _BAND = (0.3, 0.7)      # rows around the horizon, where scenes differ from left to right most
 _HEAD, _TAIL = 64, 16   # bytes that tell whether a PNG is whole
-
-
-class DepthError(ValueError):
-    """A folder that cannot be filled: one sentence with the remedy."""
 
 
 class Network(Protocol):
@@ -90,11 +87,11 @@ def kitti_jobs(root: Path, folder: str = KITTI.folder) -> list[Job]:
     """
     List the left colour images of KITTI raw below ``root/raw_data``.
 
-    :raises DepthError: there are none.
+    :raises DatasetError: there are none.
     """
     images = sorted((root / 'raw_data').glob('*/*/image_02/data/*.png'))
     if not images:
-        raise DepthError(f'{root} has no raw_data/<day>/<drive>/image_02/data/*.png: give the '
+        raise DatasetError(f'{root} has no raw_data/<day>/<drive>/image_02/data/*.png: give the '
                          'folder that holds raw_data')
     jobs = []
     for image in images:
@@ -108,11 +105,11 @@ def vigor_jobs(root: Path, folder: str = VIGOR.folder) -> list[Job]:
     """
     List the panoramas of VIGOR below ``root/<city>/panorama``.
 
-    :raises DepthError: there are none.
+    :raises DatasetError: there are none.
     """
     images = sorted(root.glob('*/panorama/*.jpg'))
     if not images:
-        raise DepthError(f'{root} has no <city>/panorama/*.jpg: give the folder that holds the '
+        raise DatasetError(f'{root} has no <city>/panorama/*.jpg: give the folder that holds the '
                          'cities')
     return [Job(image, image.parents[1] / folder / f'{image.stem}.png') for image in images]
 
@@ -124,7 +121,7 @@ def precompute(jobs: Iterable[Job], network: Network, form: Format, homes: Itera
 
     :param homes: the folders that the files lie below; each is marked with the network's name.
     :returns: what became of them; an image that fails does not stop the others.
-    :raises DepthError: a folder holds depth of another origin.
+    :raises DatasetError: a folder holds depth of another origin.
     """
     for home in homes:
         _claim(home, {'model': Path(network.name).name, 'licence': network.licence,
@@ -151,7 +148,7 @@ def check(jobs: Iterable[Job], form: Format, progress: bool = True) -> Report:
 
     def one(job: Job) -> None:
         if not job.depth.is_file():
-            raise DepthError(f'{job.depth} is missing')
+            raise DatasetError(f'{job.depth} is missing')
         _refuse_stripes(read_depth(job.depth, form))
         report.kept += 1
 
@@ -167,17 +164,21 @@ def encode_depth(depth_m: Depth, form: Format) -> bytes:
 
 def read_depth(path: Path, form: Format) -> Depth:
     """
-    Read a depth file, metres, 0 where it is unknown.
+    Read a depth file: (H, W) float32 metres, 0 where it is unknown.
 
-    :raises DepthError: it is no whole 16 bit PNG of one channel.
+    :raises DatasetError: it is missing, or no whole 16 bit PNG of one channel.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f'{path} cannot be read: {error}') from None
     header = peek(data)
     image = None
-    if header is not None and header.format == 'png' and header.whole:
+    if (header is not None and header.format == 'png' and header.whole
+            and 0 < header.width * header.height <= MAX_PIXELS):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 2 or image.dtype != np.uint16:
-        raise DepthError(f'{path} is no whole 16 bit PNG of one channel; remove it')
+        raise DatasetError(f'{path} is no whole 16 bit PNG of one channel; remove it')
     return np.asarray(image / form.per_m, dtype=np.float32)
 
 
@@ -203,7 +204,7 @@ def stripe_share(depth_m: Depth) -> float:
 def _refuse_stripes(depth_m: Depth) -> None:
     share = stripe_share(depth_m)
     if share > STRIPED:
-        raise DepthError(f'its depth is the same all along each row ({share:.4f} of the '
+        raise DatasetError(f'its depth is the same all along each row ({share:.4f} of the '
                          'variation): the network gave stripes, no scene')
 
 
@@ -212,7 +213,7 @@ def _each(jobs: Iterable[Job], action: Callable[[Job], None], report: Report,
     for job in tqdm(list(jobs), unit='image', disable=None if progress else True):
         try:
             action(job)
-        except (DepthError, BadMessage) as error:
+        except (DatasetError, BadMessage) as error:
             report.bad.append(f'{job.image}: {error}')
     return report
 
@@ -226,10 +227,10 @@ def _claim(home: Path, facts: Mapping[str, Any]) -> None:
         except (ValueError, AttributeError):
             found = None
         if found != facts['model']:
-            raise DepthError(f'{home} holds depth of {found}, not of {facts["model"]}; give '
+            raise DatasetError(f'{home} holds depth of {found}, not of {facts["model"]}; give '
                              f'another --folder, or remove {home}')
     elif home.is_dir() and next(home.rglob('*.png'), None) is not None:
-        raise DepthError(f'{home} holds depth that loc2 did not write; give another --folder, '
+        raise DatasetError(f'{home} holds depth that loc2 did not write; give another --folder, '
                          'or remove it')
     else:
         _write(note, (json.dumps(facts, indent=2) + '\n').encode())

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from loc2_ros.core.camera import map_to_tile, token_rays
 from loc2_ros.core.values import Array, Camera, Pose2
+from loc2_ros.data import depth_files
 from loc2_ros.data.pair import (check_files, DatasetError, depth_tokens, make_pair, Pair, Pixels,
-                                read_depth, read_rgb, resized)
+                                read_rgb, resized)
 from loc2_ros.maps.warp import halved, halvings, Patch, shrink, source_T_px, warp
 from loc2_ros.model.contract import Contract
 import numpy as np
@@ -26,7 +27,6 @@ MAX_SHIFT_M = 20.0
 SATMAP_M_PER_PX = 156543.03392 * math.cos(math.radians(49.015)) / 2 ** 18 / 2
 CAMERA_AHEAD_M, CAMERA_RIGHT_M = 1.08, 0.26         # of the GPS, which the maps are centred on
 CAMERA_HEIGHT_M = 1.65
-DEPTH_PER_M = 256.0
 PAPER_SIZE = (1242, 375)                            # what the paper's code takes every image for
 SPLITS = ('train', 'test1', 'test2')
 _SPLIT_HELP = ('take train_files.txt, test1_files.txt and test2_files.txt from the folder '
@@ -134,7 +134,7 @@ class KittiFrames:
         pose, centre, psi = place_tile(heading, self._shift(index, rng), self.rotation_range_rad)
         theta, t = map_to_tile(pose, centre, psi)
         depth = None if contract.own_depth else depth_tokens(
-            read_depth(self._depth(line), DEPTH_PER_M), contract)
+            depth_files.read_depth(self._depth(line), depth_files.KITTI), contract)
         height, width = contract.ground_hw
         return make_pair(
             contract, resized(rgb, height, width),

@@ -18,8 +18,7 @@ from typing import NamedTuple, Protocol
 import cv2
 from loc2_ros.core.values import Array
 from loc2_ros.data.bad_message import BadMessage
-from loc2_ros.data.images import decode_compressed, MAX_PIXELS
-from loc2_ros.maps.guard import peek
+from loc2_ros.data.images import decode_compressed
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import cell_medians
 import numpy as np
@@ -274,27 +273,6 @@ def read_rgb(path: Path) -> Pixels:
         return decode_compressed(SimpleNamespace(data=path.read_bytes()))
     except (OSError, BadMessage) as error:
         raise DatasetError(f'{path} cannot be read: {error}') from None
-
-
-def read_depth(path: Path, per_m: float) -> NDArray[np.float32]:
-    """
-    Read a published depth file: 16 bit PNG, (H, W) float32 metres, 0 where there is none.
-
-    :param per_m: the file's units in a metre.
-    :raises DatasetError: it is missing, damaged, or no such file.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f'{path} cannot be read: {error}') from None
-    header = peek(data)
-    if (header is None or header.format != 'png' or not header.whole
-            or not 0 < header.width * header.height <= MAX_PIXELS):
-        raise DatasetError(f'{path} is no depth image: a whole 16 bit PNG is expected')
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 2 or image.dtype != np.uint16:
-        raise DatasetError(f'{path} is no depth image: one channel of 16 bit is expected')
-    return np.asarray(image / per_m, np.float32)
 
 
 def check_files(files: list[Path], what: str, remedy: str) -> None:

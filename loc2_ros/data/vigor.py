@@ -10,15 +10,15 @@ import math
 from pathlib import Path
 
 from loc2_ros.core.camera import panorama_rays
+from loc2_ros.data import depth_files
 from loc2_ros.data.pair import (check_files, DatasetError, depth_tokens, make_pair, Pair,
-                                read_depth, read_rgb, resized)
+                                read_rgb, resized)
 from loc2_ros.model.contract import Contract
 import numpy as np
 
 TILE_PX = 640       # the unit of the labels
 M_PER_PX = {'NewYork': 0.113248, 'Seattle': 0.100817, 'SanFrancisco': 0.118141,
             'Chicago': 0.111262}
-DEPTH_PER_M = 1000.0
 _SAME = ('same_area_balanced_train', 'same_area_balanced_test')
 # Area and part -> cities and the list that holds them
 LISTS = {('samearea', 'train'): (tuple(M_PER_PX), _SAME[0]),
@@ -127,7 +127,7 @@ class VigorFrames:
         ground = resized(read_rgb(self._file(line, 'panorama', line.panorama)), height, width)
         tile = read_rgb(self._file(line, 'satellite', line.satellite))
         depth = None if contract.own_depth else depth_tokens(
-            read_depth(self._depth(line), DEPTH_PER_M), contract, roll)
+            depth_files.read_depth(self._depth(line), depth_files.VIGOR), contract, roll)
         rows, columns = line.delta_px
         return make_pair(
             contract, np.roll(ground, roll, axis=1),

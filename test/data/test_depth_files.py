@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 from loc2_ros.cli.main import app
-from loc2_ros.data.depth_files import (check, DepthError, encode_depth, Format, KITTI, kitti_jobs,
+from loc2_ros.data.depth_files import (check, DatasetError, encode_depth, Format, KITTI, kitti_jobs,
                                        precompute, read_depth, stripe_share, STRIPED, VIGOR,
                                        vigor_jobs)
 import numpy as np
@@ -105,10 +105,10 @@ def test_depth_of_two_networks_is_not_mixed(tmp_path: Path) -> None:
     precompute(jobs, Ramp(), KITTI, [home], progress=False)
     other = Ramp()
     other.name = 'test/other'
-    with pytest.raises(DepthError, match='holds depth of ramp, not of other'):
+    with pytest.raises(DatasetError, match='holds depth of ramp, not of other'):
         precompute(jobs, other, KITTI, [home], progress=False)
     (home / 'depth_source.json').unlink()
-    with pytest.raises(DepthError, match='loc2 did not write'):
+    with pytest.raises(DatasetError, match='loc2 did not write'):
         precompute(jobs, Ramp(), KITTI, [home], progress=False)
 
 
@@ -159,10 +159,10 @@ def test_stripes_differ_from_a_road_with_three_cars(name: str, striped: bool) ->
 def test_a_file_that_is_no_depth_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'a.png'
     path.write_bytes(content)
-    with pytest.raises(DepthError, match='no whole 16 bit PNG'):
+    with pytest.raises(DatasetError, match='no whole 16 bit PNG'):
         read_depth(path, KITTI)
     path.write_bytes(cv2.imencode('.png', np.zeros((4, 4, 3), np.uint8))[1].tobytes())
-    with pytest.raises(DepthError, match='no whole 16 bit PNG'):
+    with pytest.raises(DatasetError, match='no whole 16 bit PNG'):
         read_depth(path, KITTI)
 
 
