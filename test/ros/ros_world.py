@@ -116,14 +116,18 @@ class World:
 
     # ---- the node under test --------------------------------------------------------------
 
-    def start(self, fake=None, *, activate=True, wait=True, **parameters):
-        """Start a node; dots of parameter names are written as double underscores."""
+    def start(self, fake=None, *, activate=True, wait=True, factory=None, **parameters):
+        """
+        Start a node; dots of parameter names are written as double underscores.
+
+        :param factory: makes the localizer, instead of a fake one.
+        """
         fake = fake or FakeLocalizer()
         given = {'map.datum': DATUM, 'diagnostics.period': 0.1, 'odom_frame': '',
                  **{k.replace('__', '.'): v for k, v in parameters.items()}}
         overrides = [Parameter(k, value=v) for k, v in given.items() if v is not None]
-        node = Loc2Node(localizer_factory=lambda settings, frame: fake, context=self.context,
-                        parameter_overrides=overrides)
+        node = Loc2Node(localizer_factory=factory or (lambda settings, frame: fake),
+                        context=self.context, parameter_overrides=overrides)
         node.fake = fake
         self._loc2.append(node)
         if activate:
