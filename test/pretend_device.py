@@ -3,8 +3,9 @@
 """
 A device that only pretends: it computes on the CPU, but keeps its tensors apart as a GPU does.
 
-Tensors that were moved there cannot meet others, and every way back to the host is counted: copies,
-numbers read by Python, and shapes that depend on values. So code for a GPU is tested without one.
+Tensors that were moved there cannot meet others, and every way back to the host is counted:
+copies, numbers read by Python, and shapes that depend on values. So code for a GPU is tested
+without one.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'loc2_ros'
 
-BELOW_ROS = {'core', 'maps', 'model', 'crops', 'pipeline', 'data', 'train', 'evaluate', 'synthetic'}
+BELOW_ROS = {'core', 'maps', 'model', 'crops', 'pipeline', 'data', 'train', 'evaluate',
+             'synthetic'}
 USES = {
     'core': set(),
     'maps': {'core'},

@@ -92,7 +92,7 @@ def kitti_jobs(root: Path, folder: str = KITTI.folder) -> list[Job]:
     images = sorted((root / 'raw_data').glob('*/*/image_02/data/*.png'))
     if not images:
         raise DatasetError(f'{root} has no raw_data/<day>/<drive>/image_02/data/*.png: give the '
-                         'folder that holds raw_data')
+                           'folder that holds raw_data')
     jobs = []
     for image in images:
         drive = image.parents[2]
@@ -110,7 +110,7 @@ def vigor_jobs(root: Path, folder: str = VIGOR.folder) -> list[Job]:
     images = sorted(root.glob('*/panorama/*.jpg'))
     if not images:
         raise DatasetError(f'{root} has no <city>/panorama/*.jpg: give the folder that holds the '
-                         'cities')
+                           'cities')
     return [Job(image, image.parents[1] / folder / f'{image.stem}.png') for image in images]
 
 
@@ -205,7 +205,7 @@ def _refuse_stripes(depth_m: Depth) -> None:
     share = stripe_share(depth_m)
     if share > STRIPED:
         raise DatasetError(f'its depth is the same all along each row ({share:.4f} of the '
-                         'variation): the network gave stripes, no scene')
+                           'variation): the network gave stripes, no scene')
 
 
 def _each(jobs: Iterable[Job], action: Callable[[Job], None], report: Report,
@@ -228,10 +228,10 @@ def _claim(home: Path, facts: Mapping[str, Any]) -> None:
             found = None
         if found != facts['model']:
             raise DatasetError(f'{home} holds depth of {found}, not of {facts["model"]}; give '
-                             f'another --folder, or remove {home}')
+                               f'another --folder, or remove {home}')
     elif home.is_dir() and next(home.rglob('*.png'), None) is not None:
         raise DatasetError(f'{home} holds depth that loc2 did not write; give another --folder, '
-                         'or remove it')
+                           'or remove it')
     else:
         _write(note, (json.dumps(facts, indent=2) + '\n').encode())
 

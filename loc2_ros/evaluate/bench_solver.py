@@ -29,6 +29,7 @@ INLIER_GAP = 2                                  # of 8192
 GROSS_M = 10.0
 GRID, CELL_M, TOKENS = (41, 41), 2.5065, 26 * 88        # KITTI's, as published
 TRUTH = (-1.47, 1.07, (4.2, -8.1))                      # theta, scale, t
+FIRST_TOWN, TOWNS = 960_000, 4      # validation has seen towns from 900,000, calibration 950,000
 
 
 @dataclass(frozen=True)
@@ -194,12 +195,9 @@ def compare_on_town(pairs: int, folder: Any, report: Callable[[int], None] = lam
     found = {}
     for n, (name, solver) in enumerate(solvers.items()):
         errors = pose_errors(model.net, load_batches(data, 8), solver)
-        found[name] = Quality.of(errors['position_m'])
+        found[name] = Quality.of(errors['position_m'].tolist())
         report(n + 1)
     return found
-
-
-FIRST_TOWN, TOWNS = 960_000, 4      # validation has seen towns from 900,000, calibration 950,000
 
 
 def _draw(P: Tensor, solver: Solver) -> Pairs:

@@ -9,9 +9,10 @@ from typing import Any
 
 import cv2
 from loc2_ros.cli.main import app
-from loc2_ros.data.depth_files import (check, DatasetError, encode_depth, Format, KITTI, kitti_jobs,
+from loc2_ros.data.depth_files import (check, encode_depth, Format, KITTI, kitti_jobs,
                                        precompute, read_depth, stripe_share, STRIPED, VIGOR,
                                        vigor_jobs)
+from loc2_ros.data.pair import DatasetError
 import numpy as np
 import pytest
 from typer.testing import CliRunner

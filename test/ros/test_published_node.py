@@ -18,7 +18,7 @@ import pytest
 from ros_world import DATUM, World
 
 # In a process of its own, so that the memory it takes is not counted here
-_MAKE = '''
+_MAKE = """
 import json, sys
 from pathlib import Path
 import torch
@@ -34,7 +34,7 @@ import_checkpoint(folder / 'model.pt', 'kitti_ori10', folder / 'kitti')
 vit = random_dinov2(SIZES['dinov2_vitl14']).model
 write_folder(folder / 'vit', {CONFIG: json.dumps(vit.config.to_dict(), default=str)}, WEIGHTS,
              dict(vit.state_dict()), {})
-'''
+"""
 
 
 @pytest.mark.slow
