@@ -149,6 +149,19 @@ def test_match_probabilities_are_those_of_the_formulas(net: Loc2Net) -> None:
     assert ((found / expected)[near] - 1).abs().max() <= 1e-4
 
 
+def test_scores_are_divided_by_the_temperature_of_the_contract(net: Loc2Net) -> None:
+    g = torch.Generator().manual_seed(4)
+    a, b = (functional.normalize(torch.randn(1, 16, n, generator=g), dim=1) for n in (7, 5))
+    warm = Loc2Net(replace(SMALL, temperature=0.4)).eval()
+    warm.dustbin_score.data.fill_(float(net.dustbin_score))
+    whole = torch.full((8, 6), 1.3, dtype=torch.float64)
+    whole[:7, :5] = (a[0].double().T @ b[0].double()) / 0.4
+    expected = (torch.softmax(whole, 0) * torch.softmax(whole, 1))[:7, :5]
+    with torch.no_grad():
+        assert (warm.match(a, b)[0] / expected - 1).abs().max() <= 1e-4
+        assert not torch.allclose(net.match(a, b)[0].double(), expected, rtol=0.1)
+
+
 def test_a_frame_without_any_usable_token_gives_zeros(net: Loc2Net) -> None:
     with torch.no_grad():
         P = net.match(torch.randn(1, 16, 9), torch.randn(1, 16, 5), torch.zeros(1, 5).bool())
