@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-from loc2_ros.cli import map_fetch
+from loc2_ros.cli import map_drive, map_fetch
 from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Crs, Date, FAILED,
                                       Json, Licence, MapPath, Offset, origin_of, Out, outcome,
                                       positions, Quiet, Scheme, tell, Track, warn)
@@ -21,6 +21,7 @@ import typer
 app = typer.Typer(no_args_is_help=True, help='Make, check and look into aerial maps.')
 app.command()(map_fetch.download)
 app.command()(map_fetch.kitti)
+app.command('from-drive')(map_drive.from_drive)
 
 
 @app.command()

@@ -19,6 +19,8 @@ def town(
     crs: Annotated[str, typer.Option(
         help='Put the town where this coordinate system holds, such as EPSG:28992, and write the '
              'photo as map.tif in it, too; empty: somewhere in Europe.')] = '',
+    depth: Annotated[bool, typer.Option(
+        '--depth', help='Write a depth image beside every camera image.')] = False,
 ) -> None:
     """
     Make a synthetic town: map.mbtiles and drive.mcap.
@@ -29,5 +31,5 @@ def town(
     from loc2_ros.synthetic.world import make_world
 
     with expected(ValueError, OSError):
-        for path in make_world(seed, out, frames=frames, crs=crs):
+        for path in make_world(seed, out, frames=frames, crs=crs, depth=depth):
             typer.echo(f'wrote {path}')

@@ -161,6 +161,10 @@ class DepthImages(_FromTopic[Depth]):
             raise ValueError(f'a depth image has two axes, got shape {depth_m.shape}')
         self._recent.add(stamp_ns, np.asarray(depth_m, dtype=np.float32))
 
+    def image(self, stamp_ns: int) -> Depth | None:
+        """Return the depth image (H, W) that belongs to a camera image, None without one."""
+        return self._recent.at(stamp_ns)
+
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
                rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:
         """Return one depth per cell of the image; see `DepthSource`."""
@@ -187,6 +191,10 @@ class LidarDepth(_FromTopic[Array]):
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f'a scan has rows of x, y, z, got shape {points.shape}')
         self._recent.add(stamp_ns, points[np.isfinite(points).all(axis=1)])
+
+    def scan(self, stamp_ns: int) -> Array | None:
+        """Return the scan (N, 3) that belongs to a camera image, None without one."""
+        return self._recent.at(stamp_ns)
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
                rays: str = 'centers', rolled_px: int = 0) -> Tensor | None:

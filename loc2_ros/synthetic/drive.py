@@ -13,6 +13,7 @@ Give ``write_drive`` a ``DriveFrames``; its fields are
 - ``base_T_camera`` (4, 4), camera (optical axes) in base_link
 - ``datum``       the LocalFrame the poses are in
 - ``seed``        of the sensor errors
+- ``depths_m``    planar depth of the images, (H, W) float32 each, or None to write none
 
 The recording has KITTI's names (kitti2bag), with what those lack: covariances, a latched
 tf_static from base_link on, the truth on ``/ground_truth/odom``, the datum on
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import repeat
 import math
 from pathlib import Path
 
@@ -39,6 +41,7 @@ from numpy.typing import NDArray
 
 CAMERA = '/kitti/camera_color_left'
 IMAGE, INFO = f'{CAMERA}/image_raw/compressed', f'{CAMERA}/camera_info'
+DEPTH = f'{CAMERA}/depth'
 FIX, VEL, IMU = '/kitti/oxts/gps/fix', '/kitti/oxts/gps/vel', '/kitti/oxts/imu'
 TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
 FIX_PERIOD_NS, IMU_PERIOD_NS = 100_000_000, 20_000_000
@@ -77,6 +80,7 @@ class DriveFrames:
     datum: LocalFrame
     seed: int
     base_T_imu: Array = field(default_factory=_kitti_imu)
+    depths_m: Iterable[NDArray[np.float32]] | None = None
 
     @property
     def trajectory(self) -> Trajectory:
@@ -96,6 +100,8 @@ def write_drive(frames: DriveFrames, path: str | Path) -> Path:
     with BagWriter(path) as bag:
         for name, (msgtype, qos) in _TOPICS.items():
             bag.add_topic(name, msgtype, qos)
+        if frames.depths_m is not None:
+            bag.add_topic(DEPTH, 'sensor_msgs/msg/Image', TopicQos(depth=5))
         begin = int(frames.stamps_ns[0]) - MARGIN_NS
         bag.write(TF_STATIC, begin, build.static_transforms(
             begin, frames.base_T_imu, np.linalg.inv(frames.base_T_imu) @ frames.base_T_camera))
@@ -156,13 +162,16 @@ def _write_images(bag: BagWriter, frames: DriveFrames) -> None:
     """Write every image with its camera_info and the truth at exactly its stamp."""
     size, count = (frames.camera.height, frames.camera.width, 3), 0
     _, speeds, rates = frames.trajectory.at(frames.stamps_ns)
-    for count, rgb in enumerate(frames.images, start=1):
+    depths = repeat(None) if frames.depths_m is None else frames.depths_m
+    for count, (rgb, depth) in enumerate(zip(frames.images, depths), start=1):
         if count > len(frames.stamps_ns) or rgb.shape != size or rgb.dtype != np.uint8:
             raise ValueError(f'image {count} of {len(frames.stamps_ns)} is {rgb.shape} {rgb.dtype}'
                              f', the camera says {size} uint8')
         stamp, i = int(frames.stamps_ns[count - 1]), count - 1
         bag.write(INFO, stamp, build.camera_info(stamp, frames.camera))
         bag.write(IMAGE, stamp, build.jpeg(stamp, _encode(rgb)))
+        if depth is not None:
+            bag.write(DEPTH, stamp, build.depth_image(stamp, depth))
         bag.write(TRUTH, stamp, build.odometry(stamp, frames.map_T_base[i], float(speeds[i]),
                                                float(rates[i])))
     if count != len(frames.stamps_ns):

@@ -53,6 +53,16 @@ def jpeg(stamp_ns: int, data: NDArray[np.uint8]) -> Any:
                 format='rgb8; jpeg compressed bgr8', data=data.ravel())
 
 
+def depth_image(stamp_ns: int, depth_m: NDArray[np.float32]) -> Any:
+    """Build a depth image in millimetres, 0 beyond 65 m."""
+    near = np.isfinite(depth_m) & (depth_m < 65.5)
+    units = np.where(near, np.rint(1000.0 * np.where(near, depth_m, 0.0)), 0).astype('<u2')
+    height, width = units.shape
+    return make('sensor_msgs/msg/Image', header=make_header(stamp_ns, CAMERA_FRAME),
+                height=height, width=width, encoding='16UC1', is_bigendian=0, step=2 * width,
+                data=units.view(np.uint8).ravel())
+
+
 def fix(stamp_ns: int, lat_deg: float, lon_deg: float, height_m: float, sigma_m: float) -> Any:
     """Build a NavSatFix with a known covariance."""
     return make('sensor_msgs/msg/NavSatFix', header=make_header(stamp_ns, IMU_FRAME),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 
 from loc2_ros.core.frames import LocalFrame
@@ -14,13 +15,12 @@ from loc2_ros.maps.writer import write_mbtiles_from_local
 from loc2_ros.synthetic.drive import DriveFrames, write_drive
 from loc2_ros.synthetic.looks import draw_look, draw_palette
 from loc2_ros.synthetic.ortho import render_ortho
-from loc2_ros.synthetic.render import render_views
+from loc2_ros.synthetic.render import render_views, Views
 from loc2_ros.synthetic.scene import light, Scene
 from loc2_ros.synthetic.streets import drive_path, Path as DrivenPath
 from loc2_ros.synthetic.town import make_town
 from loc2_ros.synthetic.traffic import traffic
 import numpy as np
-from numpy.typing import NDArray
 import torch
 from tqdm import tqdm
 
@@ -34,11 +34,16 @@ CAMERA_IN_BASE_M = (1.35, 0.10, 1.65)
 
 @dataclass(frozen=True)
 class World:
-    """Where things were written."""
+    """
+    Where things were written.
+
+    :param photo_shift_m: east, north: where the photo shows a point minus where it is.
+    """
 
     drive: Path
     map: Path  # noqa: A003
     geotiff: Path | None = None
+    photo_shift_m: tuple[float, float] = (0.0, 0.0)
 
     def __iter__(self) -> Iterator[Path]:
         """Iterate over the files."""
@@ -55,13 +60,14 @@ def base_T_camera() -> Array:
 
 @torch.inference_mode()
 def make_world(seed: int, out: Path, frames: int = 150, crs: str = '',
-               device: str = 'cpu', progress: bool = True) -> World:
+               device: str = 'cpu', progress: bool = True, depth: bool = False) -> World:
     """
     Make the town of a seed: ``map.mbtiles`` and ``drive.mcap``.
 
     :param frames: camera images, at 5 Hz.
     :param crs: a projected system such as EPSG:28992: the town then lies in its area, and the
         orthophoto is also written as ``map.tif`` in it. Empty: somewhere in Europe.
+    :param depth: also write a depth image with every camera image.
     :raises ValueError: if the system is unknown or the drive does not fit.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -70,8 +76,9 @@ def make_world(seed: int, out: Path, frames: int = 150, crs: str = '',
     town = make_town(seed, EXTENT_M)
     palette = draw_palette(rng)
     generator = torch.Generator().manual_seed(seed)
-    photo = _photograph(light(town.aerial, draw_look(rng, palette), seed * 2 + 1, device), rng,
-                        generator)
+    scene = light(town.aerial, draw_look(rng, palette), seed * 2 + 1, device)
+    shift = _misplaced(rng)
+    photo = render_ortho(scene, GSD_M, shift, generator)
     place = (datum, -EXTENT_M / 2, EXTENT_M / 2, GSD_M)
     written = write_mbtiles_from_local(
         out / 'map.mbtiles', photo, *place, quality=int(rng.integers(80, 95)),
@@ -83,9 +90,9 @@ def make_world(seed: int, out: Path, frames: int = 150, crs: str = '',
         geotiff = write_geotiff(out / 'map.tif', photo, *place, crs)
     path = drive_path(rng, town.network, INSIDE_M, frames / FRAME_RATE_HZ * FASTEST_MPS)
     ground = light(town.ground, draw_look(rng, palette), seed * 2, device)
-    drive = _drive(ground, path, frames, datum, seed, rng, generator, progress)
+    drive = _drive(ground, path, frames, datum, seed, rng, generator, progress, depth)
     return World(write_drive(drive, out / 'drive.mcap'), Path(written or out / 'map.mbtiles'),
-                 geotiff)
+                 geotiff, shift)
 
 
 def _somewhere(rng: np.random.Generator) -> LocalFrame:
@@ -113,16 +120,15 @@ def _inside(crs: str) -> LocalFrame:
     return LocalFrame((area.south + area.north) / 2, (area.west + area.east) / 2, 50.0)
 
 
-def _photograph(scene: Scene, rng: np.random.Generator,
-                generator: torch.Generator) -> NDArray[np.uint8]:
-    """Take the orthophoto, out of place by up to half a metre."""
+def _misplaced(rng: np.random.Generator) -> tuple[float, float]:
+    """Return by how much an orthophoto is out of place: up to half a metre."""
     angle, size = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
-    shift = (float(size * np.cos(angle)), float(size * np.sin(angle)))
-    return render_ortho(scene, GSD_M, shift, generator)
+    return float(size * np.cos(angle)), float(size * np.sin(angle))
 
 
 def _drive(scene: Scene, path: DrivenPath, frames: int, datum: LocalFrame, seed: int,
-           rng: np.random.Generator, generator: torch.Generator, progress: bool) -> DriveFrames:
+           rng: np.random.Generator, generator: torch.Generator, progress: bool,
+           depth: bool) -> DriveFrames:
     times = np.arange(frames) / FRAME_RATE_HZ
     if times[-1] > path.duration_s:
         raise ValueError(f'the drive of town {seed} ends after {path.duration_s:.0f} s, '
@@ -132,8 +138,12 @@ def _drive(scene: Scene, path: DrivenPath, frames: int, datum: LocalFrame, seed:
     poses = np.concatenate([xy, yaw[:, None]], 1)
     cars = traffic(rng, path, times)
     stamps = START_NS + np.round(times * 1e9).astype(np.int64)
-    images = _film(scene, _cameras(poses), cars, generator, progress)
-    return DriveFrames(stamps, poses, speed, images, CAMERA, base_T_camera(), datum, seed)
+    # Both are drawn in step, so that no more than one view waits for the other
+    film, again = tee(_film(scene, _cameras(poses), cars, generator, progress))
+    return DriveFrames(stamps, poses, speed, (view.rgb[0].cpu().numpy() for view in film),
+                       CAMERA, base_T_camera(), datum, seed,
+                       depths_m=(view.depth_m[0].cpu().numpy() for view in again)
+                       if depth else None)
 
 
 def _cameras(base_poses: Array) -> Array:
@@ -144,9 +154,8 @@ def _cameras(base_poses: Array) -> Array:
 
 
 def _film(scene: Scene, cameras: Array, cars: Array, generator: torch.Generator,
-          progress: bool) -> Iterator[NDArray[np.uint8]]:
+          progress: bool) -> Iterator[Views]:
     for pose, around in tqdm(zip(cameras, cars), total=len(cameras), unit='image',
                              desc='filming', disable=None if progress else True):
-        view = render_views(scene, CAMERA, torch.from_numpy(pose[None]), CAMERA_IN_BASE_M[2],
-                            torch.from_numpy(around[None]), generator)
-        yield view.rgb[0].cpu().numpy()
+        yield render_views(scene, CAMERA, torch.from_numpy(pose[None]), CAMERA_IN_BASE_M[2],
+                           torch.from_numpy(around[None]), generator)
