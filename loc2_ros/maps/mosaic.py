@@ -244,7 +244,7 @@ def _plane(view: Array, height_m: float | None) -> Array | None:
 
 def _heights(view: Array, above: Array, reach_m: float,
              plane: Array) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return ground heights and where they are known, from points and their height over a plane."""
+    """Return ground heights, and where they are known, of points with heights over a plane."""
     rows, cols = _grid_shape(reach_m)
     row = np.clip((view[:, 0] / _CELL_M).astype(int), 0, rows - 1)
     col = np.clip((view[:, 1] / _CELL_M + cols / 2).astype(int), 0, cols - 1)

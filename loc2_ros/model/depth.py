@@ -162,7 +162,7 @@ class DepthImages(_FromTopic[Depth]):
         self._recent.add(stamp_ns, np.asarray(depth_m, dtype=np.float32))
 
     def image(self, stamp_ns: int) -> Depth | None:
-        """Return the depth image (H, W) that belongs to a camera image, None without one."""
+        """Return the depth (H, W) that belongs to a camera image, None where there is none."""
         return self._recent.at(stamp_ns)
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
@@ -193,7 +193,7 @@ class LidarDepth(_FromTopic[Array]):
         self._recent.add(stamp_ns, points[np.isfinite(points).all(axis=1)])
 
     def scan(self, stamp_ns: int) -> Array | None:
-        """Return the scan (N, 3) that belongs to a camera image, None without one."""
+        """Return the points (N, 3) that belong to a camera image, None where there are none."""
         return self._recent.at(stamp_ns)
 
     def tokens(self, image: Image, mount: Mount, grid_hw: tuple[int, int],
