@@ -23,12 +23,14 @@ from loc2_ros.core.camera import Mount
 from loc2_ros.core.crop_grid import CropGrid
 from loc2_ros.core.values import Image, Prior
 from loc2_ros.crops import Crops
+from loc2_ros.model.solve import PAIR_SEARCH, Solver
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 END_TO_END, SHARED_CROP = 'end to end', 'end to end, crop shared'
+RANSAC = 'solve by RANSAC instead'
 AERIAL = ('crop', 'aerial backbone', 'aerial projector')
 _MATRIX = 2048          # side of the product that tells what a device reaches
 _CROPS_MB = 64.0
@@ -51,7 +53,7 @@ class Bench:
     @property
     def parts(self) -> list[str]:
         """Return the names of the stages that add up to the whole."""
-        return [name for name in self.stages_s if name not in (END_TO_END, SHARED_CROP)]
+        return [name for name in self.stages_s if name not in (END_TO_END, SHARED_CROP, RANSAC)]
 
     def floor_ms(self, stage: str) -> float | None:
         """Return the least time that the arithmetic of a stage takes on this device."""
@@ -98,7 +100,7 @@ def bench(localizer: Any, image: Image, prior: Prior, mount: Mount, repeats: int
     def localize() -> Any:
         return localizer.localize(image, prior, mount)
 
-    before = localizer.crops
+    before = localizer.crops, localizer.solver
     own = CropGrid(localizer.contract.heading_up)
     try:
         localizer.crops = Crops(localizer.network, own)
@@ -108,9 +110,11 @@ def bench(localizer: Any, image: Image, prior: Prior, mount: Mount, repeats: int
         localizer.crops = Crops(localizer.network, _coarse(own), _CROPS_MB)
         localize()
         stages[SHARED_CROP] = [_timed(localize, device)[0] for _ in range(repeats)]
+        localizer.solver = Solver(PAIR_SEARCH, kind='ransac')
+        stages[RANSAC] = [localize().evidence.timings_s['solve'] for _ in range(repeats)]
         localizer.crops.close()
     finally:
-        localizer.crops = before
+        localizer.crops, localizer.solver = before
     gflop[SHARED_CROP] = gflop[END_TO_END] - sum(gflop.get(name, 0.0) for name in AERIAL)
     about = localizer.about()
     return Bench(stages, {

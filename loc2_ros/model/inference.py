@@ -94,8 +94,9 @@ class Network:
         focal, above = self._upload(torch.tensor(
             [[_focal_px(camera)], [math.nan if height_m is None else height_m]]))
         measured = None if depth_m is None else self._upload(depth_m)
-        ground = _resized(to_input(self._upload(torch.from_numpy(image.rgb))[None]),
-                          (height, width))
+        # A view of a message cannot be written to, which torch warns about
+        rgb = torch.from_numpy(np.require(image.rgb, requirements=('C', 'W')))
+        ground = _resized(to_input(self._upload(rgb)[None]), (height, width))
         # The network knows level cameras only; to it a tilted one is level, its image shifted
         forward = level[:, 2].clamp(min=MIN_FORWARD)
         with torch.autocast(model.device.type, model.dtype, enabled=model.autocast):

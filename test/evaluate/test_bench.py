@@ -10,7 +10,7 @@ from typing import Any
 from loc2_ros.core.camera import level_mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Image, Prior
-from loc2_ros.evaluate.bench import bench, END_TO_END, SHARED_CROP
+from loc2_ros.evaluate.bench import bench, END_TO_END, RANSAC, SHARED_CROP
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.depth import ModelDepth
 from loc2_ros.model.inference import Network
@@ -56,6 +56,7 @@ def test_the_stages_are_all_there_and_add_up_to_the_whole(localizer: Localizer) 
                      'aerial backbone', 'aerial projector', 'matching, resizing and copies',
                      'solve', 'evidence, covariance, gate']
     assert all(len(values) == 3 for values in stages.values())
+    assert set(stages) - set(parts) == {END_TO_END, SHARED_CROP, RANSAC}
     facts = found.to_json()
     whole = facts['stages'][END_TO_END]['median_ms']
     total = sum(facts['stages'][name]['median_ms'] for name in parts)

@@ -45,7 +45,7 @@ def test_a_model_of_published_size_runs_in_the_node(world: World, tmp_path: Path
                    cwd=Path(__file__).parents[2])
     grey = np.random.default_rng(0).integers(0, 255, (512, 512, 3)).astype(np.uint8)
     write_mbtiles_from_local(tmp_path / 'map.mbtiles', grey, LocalFrame(*DATUM), -128.0, 128.0,
-                             0.5, {'name': 'noise'})
+                             0.5, metadata={'name': 'noise'})
     made: list[Any] = []
 
     def factory(settings: Any, frame: Any) -> Any:
