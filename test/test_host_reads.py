@@ -15,6 +15,7 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import Limits
 from loc2_ros.core.values import Camera, Fix, Image, Panorama, Prior, Reason, Rejection
 from loc2_ros.crops import Crops
+from loc2_ros.loading import LocalizerSettings, solver_of
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth
@@ -24,7 +25,7 @@ from loc2_ros.model.inference import Network
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.weights import load_model, Model
-from loc2_ros.pipeline import Localizer, LocalizerSettings, solver_of
+from loc2_ros.pipeline import Localizer
 from model.depth_anything import save_tiny
 import numpy as np
 from pretend_device import DEVICE, move, pretended

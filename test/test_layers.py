@@ -20,7 +20,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / 'loc2_ros'
 
-BELOW_ROS = {'core', 'maps', 'model', 'crops', 'pipeline', 'data', 'train', 'evaluate',
+BELOW_ROS = {'core', 'maps', 'model', 'crops', 'pipeline', 'loading', 'data', 'train', 'evaluate',
              'synthetic'}
 USES = {
     'core': set(),
@@ -28,7 +28,8 @@ USES = {
     'model': {'core'},
     'crops': {'core', 'maps', 'model'},
     'pipeline': {'core', 'maps', 'model', 'crops'},
-    'ros': {'core', 'maps', 'model', 'pipeline', 'data', 'evaluate'},
+    'loading': {'core', 'maps', 'model', 'crops', 'pipeline'},
+    'ros': {'core', 'maps', 'model', 'pipeline', 'loading', 'data', 'evaluate'},
     'data': BELOW_ROS,
     'train': BELOW_ROS,
     'evaluate': BELOW_ROS,

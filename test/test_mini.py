@@ -11,8 +11,9 @@ from loc2_ros.cli.settings import load_settings
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.evaluate.rows import FIX
 from loc2_ros.evaluate.run import run_bag, RunResult
+from loc2_ros.loading import load_localizer, LocalizerSettings
 from loc2_ros.model.weights import model_folder
-from loc2_ros.pipeline import load_localizer, Localizer, LocalizerSettings
+from loc2_ros.pipeline import Localizer
 from loc2_ros.ros.params import localizer_settings
 from loc2_ros.synthetic.world import make_world
 import numpy as np

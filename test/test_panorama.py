@@ -22,6 +22,7 @@ from loc2_ros.core.values import Camera, Fix, Image, Panorama, Pose2, Prior
 from loc2_ros.data.bag import open_bag
 from loc2_ros.data.bag_writer import BagWriter
 from loc2_ros.evaluate.run import run_bag
+from loc2_ros.loading import _check_camera, LocalizerSettings
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import DepthImages, DepthSource, FlatGround
@@ -29,7 +30,7 @@ from loc2_ros.model.inference import Observation
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import ModelError
-from loc2_ros.pipeline import _check_camera, Localizer, LocalizerSettings
+from loc2_ros.pipeline import Localizer
 from loc2_ros.ros.params import defaults
 from loc2_ros.synthetic.drive import DriveFrames, INFO, write_drive
 import numpy as np

@@ -15,6 +15,7 @@ from loc2_ros.core.gate import Limits
 from loc2_ros.core.lift import depth_mask, lift
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.crops import Crops
+from loc2_ros.loading import crop_grid, load_localizer, LocalizerSettings, solver_of
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import ModelDepth
@@ -24,8 +25,7 @@ from loc2_ros.model.matcher import cell_centres
 from loc2_ros.model.presets import PRESETS
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.weights import ModelError, save_model
-from loc2_ros.pipeline import (crop_grid, load_localizer, Localizer, LocalizerSettings,
-                               solver_of)
+from loc2_ros.pipeline import Localizer
 import numpy as np
 import pytest
 import torch

@@ -76,7 +76,7 @@ def _measured(bag: Path, index: int, settings: dict[str, Any], random: str,
     from loc2_ros.evaluate.bench import bench as measure
     from loc2_ros.evaluate.visualize import query_of_bag
     from loc2_ros.model.weights import random_model
-    from loc2_ros.pipeline import load_localizer, localizer_of, LocalizerSettings
+    from loc2_ros.loading import load_localizer, localizer_of, LocalizerSettings
     from loc2_ros.ros.params import localizer_settings
 
     def make(frame: Any) -> Any:

@@ -135,7 +135,7 @@ def write_pictures(out: Path, bag: Path, params: Path, seed: int) -> None:
     from loc2_ros.cli.settings import load_settings
     from loc2_ros.core.frames import LocalFrame
     from loc2_ros.evaluate.report import write_report
-    from loc2_ros.pipeline import load_localizer, LocalizerSettings
+    from loc2_ros.loading import load_localizer, LocalizerSettings
     from loc2_ros.ros.params import localizer_settings
 
     settings = load_settings(['kitti', str(params)], [])

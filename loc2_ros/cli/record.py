@@ -55,7 +55,7 @@ def _draw(out: Path, bag: Path, settings: Mapping[str, Any]) -> None:
     from loc2_ros.core.frames import LocalFrame
     from loc2_ros.evaluate.report import write_report
     from loc2_ros.model.weights import ModelError
-    from loc2_ros.pipeline import load_localizer, LocalizerSettings
+    from loc2_ros.loading import load_localizer, LocalizerSettings
     from loc2_ros.ros.params import localizer_settings
 
     with expected(ModelError):

@@ -38,7 +38,7 @@ def run(
     from loc2_ros.evaluate.run import run_bag
     from loc2_ros.maps.values import MapError
     from loc2_ros.model.weights import ModelError
-    from loc2_ros.pipeline import load_localizer, LocalizerSettings
+    from loc2_ros.loading import load_localizer, LocalizerSettings
     from loc2_ros.ros.params import localizer_settings
 
     with expected(BagError, MapError, ModelError, ValueError, OSError):

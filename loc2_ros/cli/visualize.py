@@ -51,7 +51,7 @@ def visualize(
     from loc2_ros.evaluate.visualize import describe, query_of_bag, write_frame
     from loc2_ros.maps.values import MapError
     from loc2_ros.model.weights import ModelError
-    from loc2_ros.pipeline import load_localizer, LocalizerSettings
+    from loc2_ros.loading import load_localizer, LocalizerSettings
     from loc2_ros.ros.params import localizer_settings
 
     with expected(BagError, BadMessage, MapError, ModelError, ValueError, OSError):

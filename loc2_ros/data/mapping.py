@@ -23,10 +23,10 @@ from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.data.recording import drive_topics, examine
 from loc2_ros.data.reference import Reference
 from loc2_ros.evaluate.run import Twin
+from loc2_ros.loading import DEPTH_SOURCES, LocalizerSettings
 from loc2_ros.maps.mosaic import flat_ground, Ground, ground_of_points, look, Mosaic
 from loc2_ros.model.depth import DepthImages, DepthSource, FlatGround, LidarDepth
 from loc2_ros.model.depth_network import NetworkDepth
-from loc2_ros.pipeline import DEPTH_SOURCES, LocalizerSettings
 import numpy as np
 import torch
 from tqdm import tqdm

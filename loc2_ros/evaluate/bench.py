@@ -27,7 +27,7 @@ from loc2_ros.model.solve import PAIR_SEARCH, Solver
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 END_TO_END, SHARED_CROP = 'end to end', 'end to end, crop shared'
 RANSAC = 'solve by RANSAC instead'
@@ -127,6 +127,16 @@ def bench(localizer: Any, image: Image, prior: Prior, mount: Mount, repeats: int
         'peak_memory_mb': round(_peak_mb(device))}, gflop)
 
 
+def count_operations() -> FlopCounterMode:
+    """Return torch's counter, which does not know the attention of CPUs by itself."""
+    attention = getattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu', None)
+
+    def count(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    return FlopCounterMode(display=False, custom_mapping={attention: count} if attention else {})
+
+
 def matrix_rate(device: torch.device, dtype: torch.dtype, repeats: int = 7) -> float:
     """Return how many GFLOP a second a large matrix product does, the best of some."""
     a = torch.ones((_MATRIX, _MATRIX), device=device, dtype=dtype)
@@ -148,7 +158,7 @@ def _by_stage(localizer: Any, localize: Callable[[], Any], device: torch.device,
         for _ in range(warm + repeats):
             laps.clear()
             runs.append(_stages(localize, laps, device))
-    with FlopCounterMode(display=False) as counter, \
+    with count_operations() as counter, \
             _watched(net, size, lambda: 1e-9 * counter.get_total_flops()) as gflop:
         localize()
     work = {**gflop, END_TO_END: 1e-9 * counter.get_total_flops()}

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from loc2_ros.core.values import wrap_pi
 from loc2_ros.evaluate.metrics import spearman
+from loc2_ros.loading import LocalizerSettings, solver_of
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.quality import describe, FEATURES, Quality
 from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import CONFIG, load_model, Model
-from loc2_ros.pipeline import LocalizerSettings, solver_of
 from loc2_ros.synthetic.dataset import PairsConfig, render_pairs, town_file
 from loc2_ros.train.pairs import Pair, TownPairs
 from loc2_ros.train.validate import solve_pairs

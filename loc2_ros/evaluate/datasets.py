@@ -17,10 +17,10 @@ from loc2_ros.data.vigor import M_PER_PX, read_labels, VigorFrames
 from loc2_ros.evaluate.error_pictures import error_distribution
 from loc2_ros.evaluate.metrics import write_metrics
 from loc2_ros.evaluate.published import figures, Frame, table_lines, write_frames
+from loc2_ros.loading import LocalizerSettings, solver_of
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import load_model, Model
-from loc2_ros.pipeline import LocalizerSettings, solver_of
 from loc2_ros.train.validate import solve_pairs, SolvedPair
 import torch
 from torch.utils.data import Dataset

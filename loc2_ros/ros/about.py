@@ -22,7 +22,7 @@ def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
         raise MapError('no map: set map.path to an MBTiles file or a folder of tiles')
     # Here, not above: torch takes seconds, and the node must be able to say that it is missing
     try:
-        from loc2_ros.pipeline import load_localizer, LocalizerSettings
+        from loc2_ros.loading import load_localizer, LocalizerSettings
     except ModuleNotFoundError as error:
         raise RuntimeError(f'{error.name} is missing; install it into the environment that runs '
                            f'the node, see README') from error

@@ -163,7 +163,7 @@ def defaults() -> dict[str, Any]:
 
 
 def localizer_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``pipeline.LocalizerSettings`` for parameter values by name."""
+    """Return the arguments of ``loading.LocalizerSettings`` for parameter values by name."""
     return {
         'checkpoint': values['checkpoint'], 'device': values['device'],
         'precision': values['precision'], 'backbone': values['backbone'],

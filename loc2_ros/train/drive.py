@@ -23,11 +23,11 @@ from loc2_ros.core.values import Array, Camera, Fix, Image, Pose2, Prior, Reason
 from loc2_ros.data.images import decode_compressed
 from loc2_ros.data.pair import DatasetError, make_pair, Pair, Part, Pixels, resized
 from loc2_ros.evaluate.run import run_bag
+from loc2_ros.loading import DEPTH_SOURCES, LocalizerSettings
 from loc2_ros.maps.store import MapStore, open_store
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import DepthSource
 from loc2_ros.model.inference import MIN_FORWARD
-from loc2_ros.pipeline import DEPTH_SOURCES, LocalizerSettings
 import numpy as np
 from numpy.typing import NDArray
 import torch

@@ -22,12 +22,12 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from loc2_ros.core.align import Ransac
 from loc2_ros.data.pair import load_batches, Pair
+from loc2_ros.loading import LocalizerSettings, solver_of
 from loc2_ros.model.dinov2 import Dinov2, load_dinov2, size_of, SIZES
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.solve import Solver
 from loc2_ros.model.weights import (load_matcher, model_folder, ModelError, read_contract,
                                     save_model)
-from loc2_ros.pipeline import LocalizerSettings, solver_of
 from loc2_ros.train.config import ConfigError, TownConfig, TrainConfig
 from loc2_ros.train.features import keep_features
 from loc2_ros.train.losses import Objective

@@ -10,15 +10,17 @@ from typing import Any
 from loc2_ros.core.camera import level_mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Image, Prior
-from loc2_ros.evaluate.bench import bench, END_TO_END, RANSAC, SHARED_CROP
+from loc2_ros.evaluate.bench import bench, count_operations, END_TO_END, RANSAC, SHARED_CROP
+from loc2_ros.loading import _limits, LocalizerSettings, solver_of
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.depth import ModelDepth
 from loc2_ros.model.inference import Network
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.weights import load_model
-from loc2_ros.pipeline import _limits, Localizer, LocalizerSettings, solver_of
+from loc2_ros.pipeline import Localizer
 import numpy as np
 import pytest
+import torch
 
 
 class Noise:
@@ -71,6 +73,20 @@ def test_the_stages_are_all_there_and_add_up_to_the_whole(localizer: Localizer) 
         1e3 * work['ground backbone'] / facts['gflop_per_s'], rel=0.01)
     assert facts['model'] == 'mini' and facts['device'] == 'cpu' and facts['peak_memory_mb'] > 0
     assert found.table().count('\n') == len(stages) + 1
+
+
+def test_attention_is_counted_among_the_operations() -> None:
+    pytest.importorskip('transformers')
+    from loc2_ros.model.dinov2 import random_dinov2, Size
+    hidden, tokens = 64, 4 * 6 + 1
+    backbone = random_dinov2(Size(hidden, 1, 1))
+    with count_operations() as counter:
+        backbone(torch.rand(1, 3, 4 * 14, 6 * 14))
+    # Two a multiplication: patches, q, k, v and output, the feed-forward layer, attention
+    patches = 2 * 24 * hidden * 3 * 14 * 14
+    linear = 2 * tokens * hidden * hidden * (4 + 8)
+    attention = 2 * 2 * tokens * tokens * hidden
+    assert counter.get_total_flops() == patches + linear + attention
 
 
 def test_the_hooks_are_gone_afterwards(localizer: Localizer) -> None:

@@ -177,7 +177,7 @@ def test_a_rejection_before_the_solver_gives_a_page_with_its_reason(tmp_path: Pa
 def test_a_single_image_with_camera_and_prior(tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Sees] = []
-    monkeypatch.setattr('loc2_ros.pipeline.load_localizer',
+    monkeypatch.setattr('loc2_ros.loading.load_localizer',
                         lambda settings, frame: made.append(Sees(frame)) or made[-1])
     image = tmp_path / 'street.png'
     cv2.imwrite(str(image), np.full((24, 80, 3), (10, 20, 30), np.uint8))
@@ -204,7 +204,7 @@ def test_a_single_image_with_camera_and_prior(tmp_path: Path,
 def test_a_single_panorama_needs_no_camera(tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Sees] = []
-    monkeypatch.setattr('loc2_ros.pipeline.load_localizer',
+    monkeypatch.setattr('loc2_ros.loading.load_localizer',
                         lambda settings, frame: made.append(Sees(frame)) or made[-1])
     image = tmp_path / 'pano.png'
     cv2.imwrite(str(image), np.zeros((40, 80, 3), np.uint8))

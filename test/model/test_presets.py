@@ -11,13 +11,13 @@ from pathlib import Path
 import pickle
 
 from loc2_ros.cli.main import app
+from loc2_ros.loading import LocalizerSettings, solver_of
 from loc2_ros.model.contract import Contract, ContractError
 from loc2_ros.model.dinov2 import random_dinov2, Size
 from loc2_ros.model.loc2 import Loc2Net
 from loc2_ros.model.presets import check_preset, PRESETS, tile_for
 from loc2_ros.model.weights import (import_checkpoint, load_matcher, load_model, ModelError,
                                     read_contract, save_model)
-from loc2_ros.pipeline import LocalizerSettings, solver_of
 import pytest
 import torch
 from torch import Tensor

@@ -111,7 +111,7 @@ def small_map(folder: Path) -> Path:
 def test_a_map_that_cannot_be_opened_is_an_error_of_the_map_with_a_remedy(
         world: World, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str,
         content: bytes | None, text: str) -> None:
-    pytest.importorskip('loc2_ros.pipeline')
+    pytest.importorskip('loc2_ros.loading')
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -137,7 +137,7 @@ def test_a_map_that_cannot_be_opened_is_an_error_of_the_map_with_a_remedy(
 @pytest.mark.parametrize('damage', ['missing', 'empty', 'shapes'])
 def test_a_model_that_cannot_be_loaded_is_an_error_of_the_model(
         world: World, tmp_path: Path, damage: str) -> None:
-    pytest.importorskip('loc2_ros.pipeline')
+    pytest.importorskip('loc2_ros.loading')
     folder = tmp_path / 'model'
     if damage != 'missing':
         folder.mkdir()
@@ -192,7 +192,7 @@ def run(*arguments: str) -> subprocess.Popen[str]:
 def test_a_start_that_fails_ends_with_exit_code_1_and_one_sentence(
         arguments: tuple[str, ...], text: str) -> None:
     if 'map.path' in str(arguments):
-        pytest.importorskip('loc2_ros.pipeline')
+        pytest.importorskip('loc2_ros.loading')
     process = run(*arguments)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -115,6 +115,6 @@ def test_kitti_yaml_holds_valid_parameters_only() -> None:
 
 def test_the_settings_of_the_localizer_come_from_the_table() -> None:
     pytest.importorskip('torch')
-    pipeline = pytest.importorskip('loc2_ros.pipeline')
-    settings = pipeline.LocalizerSettings(**localizer_settings(defaults()))
+    loading = pytest.importorskip('loc2_ros.loading')
+    settings = loading.LocalizerSettings(**localizer_settings(defaults()))
     assert settings.checkpoint == 'mini' and settings.max_prior_distance_m == 50.0
