@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 from loc2_ros.cli import options
-from loc2_ros.cli.map_options import (Attribution, Json, Licence, Out, outcome, Quiet, tell, warn)
+from loc2_ros.cli.map_options import (Attribution, INTERRUPTED, Json, Licence, Out, outcome,
+                                      Quiet, tell, warn)
 import typer
 
 
@@ -61,6 +62,9 @@ def from_drive(
             drive = map_drive(bag, settings, gsd, reach, spacing, progress=not (quiet or as_json))
         except (BagError, ModelError) as error:
             raise MapError(f'{error}') from error
+        except KeyboardInterrupt as error:
+            typer.echo('loc2 map: interrupted; nothing was written', err=True)
+            raise typer.Exit(INTERRUPTED) from error
         provenance = {'made_by': 'loc2 map from-drive', 'sources': [bag.name],
                       'images': drive.used, 'depth': depth.value, 'poses': drive.reference}
         write_mosaic(out, drive.mosaic, drive.frame, {

@@ -9,6 +9,7 @@ twin of the node; the poses are the recording's reference.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -87,10 +88,25 @@ def map_drive(bag: Path, settings: Mapping[str, Any], gsd_m: float = 0.1, reach_
                 twin.take(record)
                 bar.update(len(twin.rows) - bar.n)
             twin.finish()
+    if mapper.used == 0:
+        raise BagError(f'no image of {bag} could be used: {_why_none(twin, mapper, source)}')
     stamps = drive.reference.stamps_ns
     days = (_day(int(stamps[0])), _day(int(stamps[-1])))
     return MappedDrive(mapper.mosaic, drive.frame, mapper.used, mapper.seen,
                        drive.reference.name, days)
+
+
+def _why_none(twin: Twin, mapper: _Mapper, source: str) -> str:
+    """Return what happened to most images."""
+    if mapper.seen:
+        return f'none has a ground in its depth ({source}); is the depth source right?'
+    if mapper.asked:
+        return 'none has a true pose around its stamp'
+    kinds = Counter((row.outcome, row.detail) for row in twin.rows)
+    if not kinds:
+        return 'there is none'
+    (outcome, detail), count = kinds.most_common(1)[0]
+    return f'{count} are {outcome}, such as: {detail}'
 
 
 def _day(stamp_ns: int) -> str:
@@ -105,10 +121,11 @@ class _Mapper:
         self.depth, self.mosaic = depth, mosaic
         self._reference, self._reach_m, self._spacing_m = reference, reach_m, spacing_m
         self._height_m, self._last = camera_height_m, np.full(2, np.inf)
-        self.used = self.seen = 0
+        self.used = self.seen = self.asked = 0
 
     def localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
-        """Lay an image down; the answer only fills a row that nobody reads."""
+        """Lay an image down; the answer only fills a row."""
+        self.asked += 1
         pose = self._reference.at(image.stamp_ns)
         if pose is not None and np.hypot(*(pose.xy_m - self._last)) >= self._spacing_m:
             self.seen += 1

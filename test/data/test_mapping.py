@@ -130,6 +130,18 @@ def test_a_drive_without_the_depth_it_is_to_be_made_with_says_so(grey: Path,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_drive_of_which_nothing_can_be_used_says_why(grey: Path, tmp_path: Path) -> None:
+    blind = tmp_path / 'blind.mcap'
+    with open_bag(grey) as bag, BagWriter(blind) as writer:
+        for topic in bag.topics.values():
+            writer.add_topic(topic.name, topic.msgtype, topic.qos)
+        for record in bag.records():
+            if not record.topic.name.endswith('camera_info'):
+                writer.write_bytes(record.topic.name, record.log_ns, record.data)
+    with pytest.raises(BagError, match='12 are no_camera_info'):
+        map_drive(blind, load_settings([], []), progress=False)
+
+
 @pytest.mark.slow
 def test_a_town_that_is_mapped_by_driving_lies_where_its_photo_lies(tmp_path: Path) -> None:
     from loc2_ros.synthetic.world import make_world
