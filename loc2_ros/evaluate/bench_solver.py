@@ -108,16 +108,17 @@ def _bench(repeats: int, device: torch.device, slow: Solver) -> SolverBench:
         abs(int(found.inlier.sum()) - int(expected)))
 
 
-def scene(device: torch.device, wrong: float = 0.5, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return soft matches (1681, 2288) around true places and wrong ones, and ground points."""
+def scene(device: torch.device, wrong: float = 0.5, seed: int = 0,
+          tokens: int = TOKENS) -> tuple[Tensor, Tensor]:
+    """Return soft matches (1681, tokens) around true places and wrong ones, and ground points."""
     g = torch.Generator().manual_seed(seed)
-    lifted = torch.rand((TOKENS, 2), generator=g) * torch.tensor([-35.0, 30.0]) \
+    lifted = torch.rand((tokens, 2), generator=g) * torch.tensor([-35.0, 30.0]) \
         + torch.tensor([-4.0, -15.0])
     theta, scale, t = TRUTH
     c, s = scale * math.cos(theta), scale * math.sin(theta)
     place = lifted @ torch.tensor([[c, s], [-s, c]]) + torch.tensor(t)
-    bad = torch.rand(TOKENS, generator=g) < wrong
-    place = torch.where(bad[:, None], 90 * torch.rand((TOKENS, 2), generator=g) - 45, place)
+    bad = torch.rand(tokens, generator=g) < wrong
+    place = torch.where(bad[:, None], 90 * torch.rand((tokens, 2), generator=g) - 45, place)
     away = torch.cdist(cell_centres(GRID, CELL_M), place).square()
     P = 0.5 * torch.softmax(-away / (2 * 1.5 ** 2), 0)
     return (P + 1e-6 * torch.rand(P.shape, generator=g)).to(device), lifted.to(device)

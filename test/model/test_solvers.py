@@ -11,6 +11,7 @@ from typing import NamedTuple
 from loc2_ros.core.align import draw_samples, Ransac, ransac, ScalePrior
 from loc2_ros.core.pairs import draw_pairs
 from loc2_ros.core.similarity import race_weights
+from loc2_ros.evaluate.bench_solver import CELL_M, GRID, scene as soft_matches, TRUTH
 from loc2_ros.model import contract
 from loc2_ros.model.matcher import cell_centres
 from loc2_ros.model.solve import (FIXED_SCALE_SIGMA, PAIR_SEARCH, published_ransac, solve, Solved,
@@ -19,8 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-GRID, CELL_M, TOKENS = (41, 41), 2.5065, 400
-TRUTH = (-math.pi / 2 + 0.1, 1.07, (4.2, -8.1))     # theta, scale, t
+TOKENS = 400
 
 
 class Scene(NamedTuple):
@@ -33,17 +33,8 @@ class Scene(NamedTuple):
 
 def scene(seed: int = 0, wrong: float = 0.4) -> Scene:
     """Make soft matches around the true places, and around random ones for the wrong share."""
-    g = torch.Generator().manual_seed(seed)
-    lifted = torch.rand((TOKENS, 2), generator=g) * torch.tensor([-35.0, 30.0]) \
-        + torch.tensor([-4.0, -15.0])
-    theta, scale, t = TRUTH
-    c, s = scale * math.cos(theta), scale * math.sin(theta)
-    place = lifted @ torch.tensor([[c, s], [-s, c]]) + torch.tensor(t)
-    bad = torch.rand(TOKENS, generator=g) < wrong
-    place = torch.where(bad[:, None], 90 * torch.rand((TOKENS, 2), generator=g) - 45, place)
-    away = (cell_centres(GRID, CELL_M)[:, None] - place).square().sum(-1)
-    P = 0.5 * torch.softmax(-away / (2 * 1.5 ** 2), 0) + 1e-6 * torch.rand(away.shape, generator=g)
-    usable = torch.rand(TOKENS, generator=g) < 0.9
+    P, lifted = soft_matches(torch.device('cpu'), wrong, seed, TOKENS)
+    usable = torch.rand(TOKENS, generator=torch.Generator().manual_seed(seed + 100)) < 0.9
     return Scene(P, torch.where(usable[:, None], lifted, torch.nan), usable)
 
 
