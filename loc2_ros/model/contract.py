@@ -22,7 +22,7 @@ SOLVERS = ('guided', 'all_pairs', 'sampled', 'ransac')
 TRAINED = ('name', 'ground_hw', 'stride', 'aerial_px', 'aerial_cells', 'tile_m', 'tiles_m',
            'max_depth_m', 'heading_range_deg', 'heading_up', 'north_aligned', 'camera_model',
            'rays', 'grid', 'backbone', 'backbone_options', 'projector_widths', 'attention',
-           'own_depth', 'knows_height', 'knows_rays', 'masks_tokens', 'temperature', 'reach_m')
+           'own_depth', 'knows_height', 'knows_rays', 'masks_tokens', 'temperature')
 
 
 class ContractError(ValueError):
