@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+import signal
 import sys
 import tempfile
 from typing import IO
@@ -51,6 +52,9 @@ os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
 # Networks in tests are small: more threads only get into each other's way
 os.environ.setdefault('OMP_NUM_THREADS', str(min(2, os.cpu_count() or 1)))
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# A job in the background of a shell ignores Ctrl-C, and so would all that tests start and stop
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples everywhere, and no example fails for being slow on a busy machine
 hypothesis.settings.register_profile('loc2_ros', deadline=None, derandomize=True)
 hypothesis.settings.load_profile('loc2_ros')
