@@ -57,6 +57,8 @@ def from_drive(
     with outcome():
         if out.exists():
             raise MapError(f'{out} exists; give another --out, or remove it')
+        if not out.absolute().parent.is_dir():      # told now, not after the whole drive
+            raise MapError(f'{out} cannot be written: there is no folder {out.parent}')
         settings = {**load_settings(config, param), 'depth.source': depth.value}
         try:
             drive = map_drive(bag, settings, gsd, reach, spacing, progress=not (quiet or as_json))

@@ -64,11 +64,20 @@ def _image(bag: Bag, settings: Mapping[str, Any]) -> str:
         cameras -= {_absolute(settings['depth_topic'])}
     if named in cameras:
         cameras = {named}
+    elif len(cameras) > 1:
+        cameras = {name for name in cameras if not _holds_depth(bag, name)}
     if len(cameras) != 1:
         raise BagError(f'{bag.path} has {_choices(sorted(cameras), "image_topic", "camera")}')
     camera, = cameras
     both = [name for name in (camera, camera + _SUFFIX) if name in found]
     return next((name for name in both if found[name] == wanted), both[0])
+
+
+def _holds_depth(bag: Bag, name: str) -> bool:
+    """Tell whether the images of a topic are depth, by the first of them."""
+    if _present(bag, name, RAW) is None:
+        return False
+    return next(bag.records([name])).message.encoding in ('16UC1', '32FC1')
 
 
 def _depth(bag: Bag, settings: Mapping[str, Any], image: str) -> str | None:

@@ -111,6 +111,8 @@ def test_the_verb_writes_a_map_with_its_provenance(grey: Path, tmp_path: Path) -
         ahead = store.crop(frame, (10.0, 0.0), 0.0, 5.0, 25)
         assert ahead.valid.all() and np.abs(ahead.image.astype(int) - 120).max() < 6
         assert not store.crop(frame, (0.0, 0.0), 0.0, 5.0, 25).valid.any()
+    nowhere = CliRunner().invoke(app, ['map', 'from-drive', str(grey), '-o', '/nowhere/a.mbtiles'])
+    assert nowhere.exit_code == 5 and 'no folder /nowhere' in nowhere.output
     again = CliRunner().invoke(app, ['map', 'from-drive', str(grey), '-o', str(out)])
     assert again.exit_code != 0 and 'exists' in again.output
 

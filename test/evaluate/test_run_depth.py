@@ -14,7 +14,7 @@ from loc2_ros.data.bag import BagError, open_bag
 from loc2_ros.data.bag_writer import BagWriter, make, make_header
 from loc2_ros.data.messages import stamp_ns
 from loc2_ros.evaluate.run import run_bag, RunResult
-from loc2_ros.model.depth import DepthImages, LidarDepth
+from loc2_ros.model.depth import DepthImages, FlatGround, LidarDepth
 from loc2_ros.ros.params import defaults
 from loc2_ros.synthetic.drive import DriveFrames, IMAGE, write_drive
 import numpy as np
@@ -140,3 +140,7 @@ def test_a_camera_beside_a_raw_depth_image_is_no_question_of_which_camera(
         drive: Path, tmp_path: Path) -> None:
     path = with_depth(drive, tmp_path / 'd.mcap', DEPTH, ('/depth',), depth_image)
     assert run(path, NeedsDepth(DepthImages()), 'image').metrics()['fixes'] == IMAGES
+    # Whatever it is called, and whether it is wanted or not: its encoding tells
+    odd = with_depth(drive, tmp_path / 'odd.mcap', DEPTH, ('/front/range',), depth_image)
+    assert run(odd, NeedsDepth(DepthImages()), 'image').metrics()['fixes'] == IMAGES
+    assert run(odd, NeedsDepth(FlatGround(1.65)), 'flat').metrics()['fixes'] == IMAGES
