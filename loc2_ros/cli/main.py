@@ -17,7 +17,7 @@ import typer
 
 # Verb -> module with a function of the verb's name, or a Typer `app` for a group
 VERBS = ('demo', 'run', 'visualize', 'replay', 'record', 'town', 'train', 'eval', 'map', 'model',
-         'data', 'bench')
+         'data', 'bag', 'bench')
 
 app = typer.Typer(
     name='loc2', no_args_is_help=True, add_completion=False, rich_markup_mode=None,

@@ -105,6 +105,13 @@ def decode_compressed(msg: Any, max_pixels: int = MAX_PIXELS) -> Pixels:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def encode_jpeg(rgb: Pixels, quality: int = 95) -> Pixels:
+    """Compress (H, W, 3) uint8 RGB as a camera driver would; returns bytes as (N,) uint8."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(encoded, np.uint8).ravel()
+
+
 def _check_header(data: bytes, max_pixels: int) -> tuple[int, int]:
     """Return (width, height) of a compressed image that is safe to decode."""
     header = peek(data)

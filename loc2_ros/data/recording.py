@@ -41,7 +41,7 @@ def examine(bag: Bag, settings: Settings, noise: PriorNoise | None, seed: int = 
     :param frame: the map frame where it is known from elsewhere.
     """
     topics = find_topics(bag, settings)
-    tree = _tree(bag, settings)
+    tree = tree_of(bag, settings)
     if noise is None and topics.truth is None:
         noise = PriorNoise(*DEFAULT_NOISE, seed)
     if frame is None:
@@ -59,7 +59,7 @@ def drive_topics(topics: DriveTopics) -> list[str]:
             if t]
 
 
-def _tree(bag: Bag, settings: Settings) -> StaticTree:
+def tree_of(bag: Bag, settings: Settings) -> StaticTree:
     """Collect static transforms, and the configured one where nobody sends it."""
     tree = StaticTree()
     for record in bag.records([TF_STATIC]):

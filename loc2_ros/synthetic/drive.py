@@ -28,43 +28,21 @@ from itertools import repeat
 import math
 from pathlib import Path
 
-import cv2
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Camera
+from loc2_ros.data import drive_messages as build
 from loc2_ros.data.bag import TopicQos
 from loc2_ros.data.bag_writer import BagWriter
-from loc2_ros.synthetic import drive_messages as build
+from loc2_ros.data.drive_messages import (DEPTH, FIX, IMAGE, IMU, INFO, ORIGIN, TF_STATIC, TOPICS,
+                                          TRUTH, VEL)
+from loc2_ros.data.images import encode_jpeg
 from loc2_ros.synthetic.gnss import heading_errors, MAX_HEADING_ERROR_RAD, position_errors
 from loc2_ros.synthetic.trajectory import Trajectory
 import numpy as np
 from numpy.typing import NDArray
 
-CAMERA = '/kitti/camera_color_left'
-IMAGE, INFO = f'{CAMERA}/image_raw/compressed', f'{CAMERA}/camera_info'
-DEPTH = f'{CAMERA}/depth'
-FIX, VEL, IMU = '/kitti/oxts/gps/fix', '/kitti/oxts/gps/vel', '/kitti/oxts/imu'
-TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
 FIX_PERIOD_NS, IMU_PERIOD_NS = 100_000_000, 20_000_000
 MARGIN_NS = 300_000_000     # the sensors run a little longer than the camera
-JPEG_QUALITY = 95
-_LATCHED = TopicQos(reliable=True, latched=True, depth=1)
-_TOPICS = {
-    IMAGE: ('sensor_msgs/msg/CompressedImage', TopicQos(depth=5)),
-    INFO: ('sensor_msgs/msg/CameraInfo', TopicQos(depth=5)),
-    FIX: ('sensor_msgs/msg/NavSatFix', TopicQos()),
-    VEL: ('geometry_msgs/msg/TwistStamped', TopicQos()),
-    IMU: ('sensor_msgs/msg/Imu', TopicQos(depth=50)),
-    TRUTH: ('nav_msgs/msg/Odometry', TopicQos(depth=50)),
-    TF_STATIC: ('tf2_msgs/msg/TFMessage', _LATCHED),
-    ORIGIN: ('geometry_msgs/msg/PoseStamped', _LATCHED),
-}
-
-
-def _kitti_imu() -> Array:
-    """Return where KITTI's IMU sits in base_link."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = (-1.405, 0.32, 0.93)
-    return matrix
 
 
 @dataclass(frozen=True)
@@ -79,7 +57,7 @@ class DriveFrames:
     base_T_camera: Array
     datum: LocalFrame
     seed: int
-    base_T_imu: Array = field(default_factory=_kitti_imu)
+    base_T_imu: Array = field(default_factory=build.kitti_base_T_imu)
     depths_m: Iterable[NDArray[np.float32]] | None = None
 
     @property
@@ -98,7 +76,7 @@ def write_drive(frames: DriveFrames, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with BagWriter(path) as bag:
-        for name, (msgtype, qos) in _TOPICS.items():
+        for name, (msgtype, qos) in TOPICS.items():
             bag.add_topic(name, msgtype, qos)
         if frames.depths_m is not None:
             bag.add_topic(DEPTH, 'sensor_msgs/msg/Image', TopicQos(depth=5))
@@ -169,19 +147,13 @@ def _write_images(bag: BagWriter, frames: DriveFrames) -> None:
                              f', the camera says {size} uint8')
         stamp, i = int(frames.stamps_ns[count - 1]), count - 1
         bag.write(INFO, stamp, build.camera_info(stamp, frames.camera))
-        bag.write(IMAGE, stamp, build.jpeg(stamp, _encode(rgb)))
+        bag.write(IMAGE, stamp, build.jpeg(stamp, encode_jpeg(rgb)))
         if depth is not None:
             bag.write(DEPTH, stamp, build.depth_image(stamp, depth))
         bag.write(TRUTH, stamp, build.odometry(stamp, frames.map_T_base[i], float(speeds[i]),
                                                float(rates[i])))
     if count != len(frames.stamps_ns):
         raise ValueError(f'{len(frames.stamps_ns)} stamps but {count} images')
-
-
-def _encode(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Compress as a camera driver would."""
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    return np.asarray(cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1])
 
 
 def _carried(poses: Array, lever_m: Array) -> Array:

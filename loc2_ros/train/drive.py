@@ -16,12 +16,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 from loc2_ros.core.camera import height_above_ground, map_to_tile, Mount, token_rays
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Camera, Fix, Image, Pose2, Prior, Reason, Rejection
-from loc2_ros.data.images import decode_compressed
-from loc2_ros.data.pair import DatasetError, make_pair, Pair, Part, Pixels, resized
+from loc2_ros.data.images import decode_compressed, encode_jpeg
+from loc2_ros.data.pair import DatasetError, make_pair, Pair, Part, resized
 from loc2_ros.evaluate.run import run_bag
 from loc2_ros.loading import DEPTH_SOURCES, LocalizerSettings
 from loc2_ros.maps.store import MapStore, open_store
@@ -31,8 +30,6 @@ from loc2_ros.model.inference import MIN_FORWARD
 import numpy as np
 from numpy.typing import NDArray
 import torch
-
-JPEG_QUALITY = 95       # of images kept in memory; a drive has thousands
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class _Collector:
             raise DatasetError('a model without depth head needs depth for every image; set '
                                'depth.source to image, lidar or flat in params')
         above = height_above_ground(self.camera_height_m, mount)
-        return Seen(0, image.stamp_ns, _jpeg(resized(image.rgb, height, width)),
+        return Seen(0, image.stamp_ns, encode_jpeg(resized(image.rgb, height, width)),
                     level / forward[:, None], None if depth is None else
                     np.asarray(depth.cpu().numpy() * forward, np.float64),
                     image.camera.resized(width, height).fx,
@@ -185,9 +182,3 @@ def read_drive(bag: Path, settings: Mapping[str, Any], contract: Contract, max_s
     offset = settings['map.offset']
     return DriveFrames(seen, result.frame, settings['map.path'],
                        (offset[0], offset[1]) if offset else None, contract, max_shift_m)
-
-
-def _jpeg(rgb: Pixels) -> NDArray[np.uint8]:
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return np.asarray(encoded, np.uint8).ravel()

@@ -13,6 +13,7 @@ from typing import Any
 from loc2_ros.core.camera import Mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.data import drive_messages
 from loc2_ros.data.bag import BagError, open_bag
 from loc2_ros.data.bag_writer import BagWriter
 from loc2_ros.data.perturb import PriorNoise
@@ -20,7 +21,6 @@ from loc2_ros.data.recording import examine
 from loc2_ros.evaluate.rows import read_csv
 from loc2_ros.evaluate.run import run_bag, RunResult
 from loc2_ros.ros.params import defaults
-from loc2_ros.synthetic import drive_messages
 from loc2_ros.synthetic.drive import (
     DriveFrames, FIX, IMAGE, IMU, INFO, ORIGIN, TF_STATIC, TRUTH, write_drive)
 import numpy as np

@@ -11,12 +11,12 @@ import threading
 import time
 from typing import Any
 
+from loc2_ros.data import drive_messages
 from loc2_ros.data.bag import open_bag, TopicQos
 from loc2_ros.data.bag_writer import BagWriter, make, make_header
 from loc2_ros.data.messages import position_from_fix, stamp_ns
 from loc2_ros.data.perturb import PriorNoise
 from loc2_ros.ros.replay import Player, ReplayError, ReplayOptions
-from loc2_ros.synthetic import drive_messages
 import numpy as np
 import pytest
 import rclpy

@@ -1,0 +1,202 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+Is a recording fit for the node, and for an EKF beside it? One finding per thing that may be wrong.
+
+Every item is something that existing conversions of KITTI get wrong, or that makes a filter
+believe what it must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loc2_ros.data.bad_message import BadMessage
+from loc2_ros.data.bag import Bag, BagError, Topic
+from loc2_ros.data.images import decode_compressed, decode_raw
+from loc2_ros.data.messages import stamp_ns
+from loc2_ros.data.recording import tree_of
+from loc2_ros.data.tf_tree import TransformError
+from loc2_ros.data.topics import COMPRESSED, DriveTopics, find_topics
+import numpy as np
+
+LATE_S = 5.0        # a header stamp further from when it was recorded is of another clock
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One item: its name, and what is wrong with it, '' if nothing."""
+
+    item: str
+    problem: str = ''
+
+
+def check_bag(bag: Bag, settings: Mapping[str, Any]) -> list[Finding]:
+    """
+    Check every item.
+
+    :param settings: the node's parameters by name; topics and frames are theirs.
+    :raises BagError: there is no camera or no fix to begin with.
+    """
+    topics = find_topics(bag, settings)
+    base = settings['base_frame']
+    checks: dict[str, Callable[[], Iterator[str]]] = {
+        'images': lambda: _images(bag, topics),
+        'calibration': lambda: _calibration(bag, topics),
+        'fix covariance': lambda: _fixes(bag, topics),
+        'imu covariances': lambda: _headings(bag, topics),
+        'velocity': lambda: _velocity(bag),
+        'static transforms': lambda: _static(bag, topics, settings),
+        'no second parent': lambda: _parents(bag, base),
+        'truth': lambda: _truth(bag, topics, base),
+        'datum': lambda: _datum(bag, topics),
+        'stamps': lambda: _stamps(bag, topics)}
+    return [Finding(item, next(check(), '')) for item, check in checks.items()]
+
+
+def _images(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    info = _first(bag, topics.camera_info)
+    for n, record in enumerate(bag.records([topics.image])):
+        message = record.message
+        if not message.header.frame_id:
+            yield f'image {n} on {topics.image} names no frame'
+        if n == 0:      # decoding all would take minutes
+            decode = decode_compressed if record.topic.msgtype == COMPRESSED else decode_raw
+            try:
+                height, width = decode(message).shape[:2]
+            except BadMessage as error:
+                yield f'the first image cannot be decoded: {error}'
+                return
+            if info is not None and (info.height, info.width) != (height, width):
+                yield (f'images are {width}x{height}, {topics.camera_info} says '
+                       f'{info.width}x{info.height}')
+
+
+def _calibration(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    if topics.camera_info is None:
+        yield f'there is no camera_info for {topics.image}'
+        return
+    for record in bag.records([topics.camera_info]):
+        k, d, r, p = (np.asarray(getattr(record.message, name), float) for name in 'kdrp')
+        p = p.reshape(3, 4)
+        if not p[0, 0] > 0 or not np.all(np.isfinite(p)):
+            yield f'P of {topics.camera_info} has no focal length'
+        if not np.allclose(k.reshape(3, 3), p[:, :3], atol=_TOLERANCE):
+            yield 'K is not P[:, :3]: it belongs to images that are not rectified'
+        if d.size and np.any(d != 0):
+            yield 'D is not 0, though the images are rectified'
+        if not np.allclose(r.reshape(3, 3), np.eye(3), atol=_TOLERANCE):
+            yield 'R is not the identity, though the images are rectified'
+        if np.any(p[:, 3] != 0):
+            yield 'P[:, 3] is not 0: the transforms place the camera, and this would do it twice'
+
+
+def _fixes(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    for record in bag.records([topics.fix]):
+        message = record.message
+        if not _variances(message.position_covariance):
+            yield f'position_covariance on {topics.fix} is zero or unset'
+        if message.position_covariance_type == 0:
+            yield f'position_covariance_type on {topics.fix} is unknown'
+
+
+def _headings(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    if topics.imu is None:
+        yield 'there is no Imu'
+        return
+    for record in bag.records([topics.imu]):
+        for name in ('orientation', 'angular_velocity', 'linear_acceleration'):
+            if not _variances(getattr(record.message, f'{name}_covariance')):
+                yield (f'{name}_covariance on {topics.imu} is zero or unset: a filter takes it '
+                       'for exact')
+
+
+def _velocity(bag: Bag) -> Iterator[str]:
+    for topic in bag.of_type('geometry_msgs/msg/TwistStamped'):
+        for record in bag.records([topic.name]):
+            if not record.message.header.frame_id:
+                yield f'{topic.name} names no frame'
+            if not np.all(np.isfinite(_vector(record.message.twist.linear))):
+                yield f'{topic.name} holds velocities that are no numbers'
+
+
+def _static(bag: Bag, topics: DriveTopics, settings: Mapping[str, Any]) -> Iterator[str]:
+    topic = bag.topics.get('/tf_static')
+    if topic is None or topic.count == 0:
+        yield 'there is no /tf_static'
+        return
+    if topic.count != 1:
+        yield f'/tf_static has {topic.count} messages; a latched one replaces the one before'
+    if topic.qos is None or not topic.qos.latched:
+        yield '/tf_static is not latched: who listens late never hears it'
+    plain = {**settings, 'static_tf.child_frame': ''}       # nothing that parameters would add
+    try:
+        tree = tree_of(bag, plain)
+        for name in (topics.image, topics.fix, topics.imu):
+            message = _first(bag, name)
+            if message is not None:
+                tree.lookup(settings['base_frame'], message.header.frame_id)
+    except (BagError, TransformError) as error:
+        yield str(error)
+
+
+def _parents(bag: Bag, base: str) -> Iterator[str]:
+    static = {t.child_frame_id.lstrip('/') for record in bag.records(['/tf_static'])
+              for t in record.message.transforms}
+    for record in bag.records(['/tf']):
+        for transform in record.message.transforms:
+            child = transform.child_frame_id.lstrip('/')
+            if child == base or child in static:
+                yield (f'/tf gives {child} the parent {transform.header.frame_id}, which is the '
+                       "node's or a static transform's to give")
+
+
+def _truth(bag: Bag, topics: DriveTopics, base: str) -> Iterator[str]:
+    if topics.truth is None:
+        yield 'there is no /ground_truth/odom to measure with'
+        return
+    message = _first(bag, topics.truth)
+    if message.child_frame_id.lstrip('/') != base:
+        yield f'{topics.truth} is the pose of {message.child_frame_id}, not of {base}'
+
+
+def _datum(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    if topics.origin is None:
+        yield 'there is no /local_xy_origin: nobody knows where the truth is'
+    elif not _latched(bag.topics[topics.origin]):
+        yield f'{topics.origin} is not latched'
+
+
+def _stamps(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    for name in (topics.image, topics.camera_info, topics.fix, topics.imu):
+        last = 0
+        for record in bag.records([name] if name else []):
+            stamp = stamp_ns(record.message.header.stamp)
+            if stamp <= last:
+                yield f'a stamp on {name} is zero or not after the one before'
+            if abs(stamp - record.log_ns) > LATE_S * 1e9:
+                yield (f'a message on {name} is stamped {(record.log_ns - stamp) / 1e9:+.0f} s '
+                       'before it was recorded: another clock, or a time zone')
+            last = stamp
+
+
+def _variances(covariance: Any) -> bool:
+    """Tell whether a 3 x 3 covariance says something of all three."""
+    diagonal = np.asarray(covariance, float).reshape(3, 3).diagonal()
+    return bool(np.all(np.isfinite(diagonal)) and np.all(diagonal > 0))
+
+
+def _first(bag: Bag, name: str | None) -> Any:
+    record = next(bag.records([name]), None) if name else None
+    return None if record is None else record.message
+
+
+def _latched(topic: Topic) -> bool:
+    return topic.qos is not None and topic.qos.latched
+
+
+def _vector(v: Any) -> list[float]:
+    return [v.x, v.y, v.z]
