@@ -135,10 +135,22 @@ def _check_camera(contract: Contract, settings: LocalizerSettings) -> None:
 
 
 def crop_grid(contract: Contract, settings: LocalizerSettings) -> CropGrid:
-    """Return how the crops of a model are placed, as the user has changed it."""
+    """
+    Return how the crops of a model are placed, as the user has changed it.
+
+    :raises ModelError: no prior could be good enough for such a grid.
+    """
+    step_m = settings.crop_step_m or contract.crop_step_m
     step_deg = settings.crop_step_deg or contract.crop_step_deg
-    return CropGrid(contract.heading_up, settings.crop_step_m or contract.crop_step_m,
-                    math.radians(step_deg), contract.reach_m,
+    if step_m / 2 >= contract.reach_m:
+        raise ModelError(f'map.crop_step {step_m:g} m leaves nothing of the {contract.reach_m:g} m '
+                         f'that {contract.name} reaches for the error of the prior; make it '
+                         f'smaller than {2 * contract.reach_m:g} m')
+    if contract.heading_up and step_m and not 0 < step_deg < 2 * contract.heading_range_deg:
+        raise ModelError(f'crops of {contract.name} follow the heading: shared ones need a '
+                         f'map.crop_heading_step between 0 and '
+                         f'{2 * contract.heading_range_deg:g} degrees, not {step_deg:g}')
+    return CropGrid(contract.heading_up, step_m, math.radians(step_deg), contract.reach_m,
                     math.radians(contract.heading_range_deg))
 
 

@@ -124,6 +124,18 @@ def test_base_link_is_found_from_the_crop_and_view_that_each_preset_wants(name: 
         assert math.sin(seen_yaw) == pytest.approx(1.0, abs=(math.pi / 1242) ** 2)
 
 
+def test_a_grid_that_no_prior_is_good_enough_for_is_refused() -> None:
+    north_up, heading_up = PRESETS['kitti_ori180'], PRESETS['kitti_ori10']
+    assert crop_grid(north_up, LocalizerSettings(crop_step_m=39.0)).step_m == 39.0
+    assert crop_grid(Contract('mini'), LocalizerSettings()).step_m == 0.0
+    with pytest.raises(ModelError, match='map.crop_step 40 m leaves nothing of the 20 m'):
+        crop_grid(north_up, LocalizerSettings(crop_step_m=40.0))
+    with pytest.raises(ModelError, match='map.crop_heading_step between 0 and 20 degrees, not 20'):
+        crop_grid(heading_up, LocalizerSettings(crop_step_deg=20.0))
+    with pytest.raises(ModelError, match='follow the heading'):
+        crop_grid(Contract('mini'), LocalizerSettings(crop_step_m=10.0))
+
+
 @pytest.mark.parametrize('name', ['kitti_ori10', 'kitti_ori180'])
 def test_frames_that_share_a_crop_find_their_own_poses(name: str) -> None:
     """A bend of 60 m: crops lie up to 10 m and 5 degrees off, and only some frames cut one."""
