@@ -143,9 +143,9 @@ def crop_grid(contract: Contract, settings: LocalizerSettings) -> CropGrid:
     step_m = settings.crop_step_m or contract.crop_step_m
     step_deg = settings.crop_step_deg or contract.crop_step_deg
     if step_m / 2 >= contract.reach_m:
-        raise ModelError(f'map.crop_step {step_m:g} m leaves nothing of the {contract.reach_m:g} m '
-                         f'that {contract.name} reaches for the error of the prior; make it '
-                         f'smaller than {2 * contract.reach_m:g} m')
+        raise ModelError(f'map.crop_step {step_m:g} m leaves nothing of the '
+                         f'{contract.reach_m:g} m that {contract.name} reaches for the error of '
+                         f'the prior; make it smaller than {2 * contract.reach_m:g} m')
     if contract.heading_up and step_m and not 0 < step_deg < 2 * contract.heading_range_deg:
         raise ModelError(f'crops of {contract.name} follow the heading: shared ones need a '
                          f'map.crop_heading_step between 0 and '
