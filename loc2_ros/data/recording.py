@@ -45,7 +45,7 @@ def examine(bag: Bag, settings: Settings, noise: PriorNoise | None, seed: int = 
     if noise is None and topics.truth is None:
         noise = PriorNoise(*DEFAULT_NOISE, seed)
     if frame is None:
-        frame = _datum(bag, topics, settings, noise)
+        frame = datum_of(bag, topics, settings, noise)
     try:
         reference = load_reference(bag, topics, tree, frame, settings)
     except ValueError as error:
@@ -73,7 +73,7 @@ def tree_of(bag: Bag, settings: Settings) -> StaticTree:
     return tree
 
 
-def _datum(bag: Bag, topics: DriveTopics, settings: Settings,
+def datum_of(bag: Bag, topics: DriveTopics, settings: Settings,
            noise: PriorNoise | None) -> LocalFrame:
     """Choose the map's origin as the node does: parameter, latched origin, first good fix."""
     if settings['map.datum']:

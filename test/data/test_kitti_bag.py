@@ -72,7 +72,7 @@ def bag(tmp_path: Path) -> Path:
 def problems(path: Path) -> dict[str, str]:
     with open_bag(path) as recording:
         findings: list[Finding] = check_bag(recording, SETTINGS)
-    assert len({finding.item for finding in findings}) == len(findings) == 10
+    assert len({finding.item for finding in findings}) == len(findings) == 11
     return {finding.item: finding.problem for finding in findings if finding.problem}
 
 
