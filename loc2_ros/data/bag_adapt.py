@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from loc2_ros.data.kitti_repair import (
     repair_camera, repair_fix, repair_frame, repair_imu, Sigmas)
 from loc2_ros.data.recording import datum_of, tree_of
 from loc2_ros.data.reference import load_reference
+from loc2_ros.data.tf_tree import TransformError
 from loc2_ros.data.topics import ADAPTED, COMPRESSED, DriveTopics, RAW, sensor_topic
 import numpy as np
 from tqdm import tqdm
@@ -62,8 +64,11 @@ def adapt_bag(path: Path, out: Path, settings: Mapping[str, Any], sigmas: Sigmas
         raise BagError(f'{out} exists; give another --out, or remove it')
     with open_bag(path) as bag:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with BagWriter(out) as writer:
-            return _Adapter(bag, writer, settings, sigmas).run(progress)
+        try:
+            with BagWriter(out) as writer:
+                return _Adapter(bag, writer, settings, sigmas).run(progress)
+        except (ValueError, TransformError) as error:       # frames that make no tree
+            raise BagError(f'{path}: {error}') from error
 
 
 class _Adapter:
@@ -234,9 +239,8 @@ def _renamed(topic: Topic, topics: Mapping[str, Topic]) -> str:
 
 def _motion(stamps_ns: Any, poses: Array) -> Iterator[tuple[float, float]]:
     """Yield forward speed and yaw rate of poses (N, 3), by differences."""
-    if len(poses) < 2:
-        yield from [(0.0, 0.0)] * len(poses)
-        return
-    east, north, rate = np.gradient(poses, (stamps_ns - stamps_ns[0]) * 1e-9, axis=0).T
-    speed = np.cos(poses[:, 2]) * east + np.sin(poses[:, 2]) * north
-    yield from zip(speed.tolist(), rate.tolist())
+    rates = np.zeros_like(poses)                                            # (N, 3) per second
+    if len(poses) > 1:
+        rates[:] = np.gradient(poses, (stamps_ns - stamps_ns[0]) * 1e-9, axis=0)
+    for yaw, (east, north, turn) in zip(poses[:, 2].tolist(), rates.tolist()):
+        yield math.cos(yaw) * east + math.sin(yaw) * north, turn
