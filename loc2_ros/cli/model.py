@@ -60,11 +60,12 @@ def import_backbone(
 ) -> None:
     """Turn DINOv2 weights of facebookresearch into a folder for --backbone."""
     from loc2_ros.model.checkpoint import CheckpointError
-    from loc2_ros.model.dinov2 import BackboneError, import_dinov2, LICENCE
+    from loc2_ros.model.dinov2 import BackboneError, import_dinov2, LICENCE, SIZES
 
     with expected(BackboneError, CheckpointError, OSError):
         name = import_dinov2(file, out)
-        typer.echo(f'wrote {out}: DINOv2 {name}, licence {LICENCE}')
+        typer.echo(f'wrote {out}: DINOv2 {name}, licence {LICENCE}'
+                   + ('' if name in SIZES else '; no published checkpoint can use it'))
 
 
 @app.command()

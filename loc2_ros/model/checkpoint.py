@@ -10,6 +10,8 @@ from pathlib import Path
 import pickle
 import struct
 import warnings
+import zipfile
+import zlib
 
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import load_file, save_file
@@ -33,6 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CheckpointError(f'there is no file {path}')
+    _check_sums(path)
     try:
         with warnings.catch_warnings():     # about old formats; what matters is an error
             warnings.simplefilter('ignore')
@@ -48,7 +51,45 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise CheckpointError(f'{path} is no state dict: it must hold named tensors and nothing '
                               'else')
+    odd = next((key for key, x in content.items() if not _is_plain(x)), None)
+    if odd is not None:
+        raise CheckpointError(f'{path}: {odd} is no ordinary tensor; save the state dict of the '
+                              'network itself')
     return {key: tensor.detach() for key, tensor in content.items()}
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse a file whose parts do not have their checksums, which torch does not look at."""
+    if not zipfile.is_zipfile(path):        # the format before torch 1.6 has none
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError) as error:
+        broken = str(error)
+    if broken is not None:
+        raise CheckpointError(f'{path} is damaged: the checksum of {broken} is wrong; download it '
+                              'again')
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (not tensor.is_nested and tensor.layout is torch.strided
+            and tensor.device.type == 'cpu' and not tensor.is_quantized)
+
+
+def check_values(tensors: Mapping[str, Tensor], where: str) -> None:
+    """
+    Refuse numbers that no training leaves behind.
+
+    :raises CheckpointError: naming the first tensor with some.
+    """
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f'{where}: {key} holds values that are no numbers; copy or '
+                                  'download it again')
+        if key.endswith(('running_var', 'num_batches_tracked')) and bool((tensor < 0).any()):
+            raise CheckpointError(f'{where}: {key} holds values below zero; copy or download it '
+                                  'again')
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -84,8 +125,11 @@ def check_entries(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     """
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or extra:
+        wrapped = extra and all(key.startswith('module.') for key in extra)
         raise CheckpointError(f'{where} does not fit {source}: {len(missing)} tensors missing, '
-                              f'{len(extra)} unknown, first {(missing + extra)[0]}')
+                              f'{len(extra)} unknown, first {(missing + extra)[0]}'
+                              + ('; save the state dict of the module inside of DataParallel'
+                                 if wrapped else ''))
     for key, tensor in expected.items():
         if found[key].shape != tensor.shape:
             raise CheckpointError(f'{where}: {key} has shape {tuple(found[key].shape)}, '

@@ -123,6 +123,9 @@ class Contract:
             if not all(type(n) is int and n >= 0 for n in numbers):
                 raise ContractError(f'{self.name}: {key} takes whole numbers, not '
                                     f'{", ".join(map(repr, numbers))}')
+        if not self.projector_widths or 0 in self.projector_widths:
+            raise ContractError(f'{self.name}: projector_widths needs at least one width, and '
+                                'none of 0')
         settings = {k: v for k, v in self.solver.items() if k != 'kind'}
         tables = {'solver': settings, 'gate': self.gate,
                   **{f'calibration.{k}': v for k, v in self.calibration.items() if k != 'floor'}}
@@ -187,6 +190,9 @@ class Contract:
             values = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ContractError(f'{where} is not JSON ({error}); export the model again') from None
+        if isinstance(values, dict) and 'model_type' in values:
+            raise ContractError(f'{where} belongs to a {values["model_type"]} of transformers; a '
+                                'backbone is given as --backbone, or as the parameter backbone')
         if not isinstance(values, dict) or 'name' not in values:
             raise ContractError(f'{where} is no model contract: it has no "name"')
         unknown = sorted(set(values) - {f.name for f in fields(Contract)})

@@ -16,8 +16,8 @@ from pathlib import Path
 import re
 from typing import Any
 
-from loc2_ros.model.checkpoint import (CheckpointError, file_sha256, read_checkpoint,
-                                       read_safetensors, write_folder)
+from loc2_ros.model.checkpoint import (check_values, CheckpointError, file_sha256,
+                                       read_checkpoint, read_safetensors, write_folder)
 from loc2_ros.model.dinov2_names import renamed
 from loc2_ros.model.vit import interpolate_position_embedding
 import torch
@@ -177,6 +177,7 @@ def import_dinov2(file: Path, out: Path) -> str:
     tensors = renamed(source)
     size = _size_from(tensors, file)
     model = _filled(tensors, size, str(file))
+    check_values(tensors, str(file))
     config = model.config.to_dict() | {'architectures': ['Dinov2Model']}
     facts = {'format': 'pt', 'source': file.name, 'source_sha256': file_sha256(file),
              'licence': LICENCE}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loc2_ros.model.checkpoint import (check_entries, CheckpointError, file_sha256,
+from loc2_ros.model.checkpoint import (check_entries, check_values, CheckpointError, file_sha256,
                                        read_checkpoint, read_facts, read_safetensors,
                                        write_folder, write_safetensors, write_text)
 from loc2_ros.model.contract import Contract, ContractError
@@ -63,7 +63,10 @@ def model_folder(name_or_dir: str) -> Path:
                          f'or a folder with {CONFIG} and {WEIGHTS}')
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
-            raise ModelError(f'{folder} is no model folder: {file} is missing')
+            inside = folder / 'model'
+            raise ModelError(f'{folder} is no model folder: {file} is missing'
+                             + (f'; is it {inside} that you mean?'
+                                if (inside / CONFIG).is_file() else ''))
     return folder
 
 
@@ -146,7 +149,7 @@ def load_matcher(folder: Path, contract: Contract, frozen: nn.Module | None = No
     try:
         tensors = read_safetensors(path)
         check_entries(tensors, net.state_dict(), str(path), f'its {CONFIG}')
-        _check_finite(tensors, path)
+        check_values(tensors, str(path))
         imported_as = read_facts(path).get('preset', '')
     except CheckpointError as error:
         raise ModelError(f'{error}') from None
@@ -186,7 +189,7 @@ def import_checkpoint(file: Path, preset: str, out: Path, licence: str = LICENCE
             expected = Loc2Net(contract).state_dict()
         check_entries(tensors, expected, str(file), 'a published checkpoint')
         tensors = _single(tensors)
-        _check_finite(tensors, file)
+        check_values(tensors, str(file))
         contract = replace(contract, provenance={
             'source': file.name, 'source_sha256': file_sha256(file), 'preset': preset,
             'preset_by': 'the user: the published files cannot be told apart',
@@ -195,13 +198,6 @@ def import_checkpoint(file: Path, preset: str, out: Path, licence: str = LICENCE
     except (ContractError, CheckpointError) as error:
         raise ModelError(f'{error}') from None
     return contract
-
-
-def _check_finite(tensors: dict[str, Tensor], path: Path) -> None:
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f'{path}: {key} holds values that are no numbers; copy or '
-                                  'download it again')
 
 
 def _single(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

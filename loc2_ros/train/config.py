@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +80,9 @@ class TrainConfig:
             raise ConfigError(f'schedule is one of {", ".join(SCHEDULES)}, not {self.schedule!r}')
         if min(self.batch, self.accumulate, self.save_every, self.valid_every) < 1:
             raise ConfigError('batch, accumulate, save_every and valid_every are at least 1')
+        if not 0 < self.lr < math.inf or not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f'lr is a number above 0 and weight_decay one of at least 0, not '
+                              f'{self.lr} and {self.weight_decay}')
         if self.pairs < self.batch and self.epochs < 1:
             raise ConfigError('there is nothing to train: set pairs to at least a batch, or '
                               'epochs')
@@ -166,6 +170,12 @@ class PublishedConfig(TrainConfig):
     weights: Weights = field(default_factory=lambda: PUBLISHED)
     valid_share: float = 0.2
     valid_pairs: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.valid_share < 1 or self.valid_pairs < 0:
+            raise ConfigError('valid_share is at least 0 and below 1, valid_pairs at least 0, '
+                              f'not {self.valid_share} and {self.valid_pairs}')
 
     @classmethod
     def usual_weights(cls) -> Weights:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import json
 from pathlib import Path
 import pickle
+import shutil
 
 from loc2_ros.cli.main import app
 from loc2_ros.loading import LocalizerSettings, solver_of
@@ -187,7 +188,9 @@ class Evil:
     ('none', 'there is no file'), ('short', 'num_batches_tracked'), ('more', 'unknown'),
     ('shape', 'shape'), ('whole numbers', 'int64'), ('truncated', 'damaged'),
     ('empty', 'damaged'), ('text', 'damaged'), ('code', 'code'), ('legacy code', 'code'),
-    ('list', 'no state dict'), ('nan', 'no numbers')])
+    ('list', 'no state dict'), ('nan', 'no numbers'), ('flipped', 'checksum'),
+    ('variance', 'below zero'), ('sparse', 'no ordinary tensor'), ('meta', 'no ordinary tensor'),
+    ('parallel', 'DataParallel')])
 def test_files_that_are_no_published_checkpoint_are_refused(
         checkpoint: Path, tmp_path: Path, fault: str, word: str) -> None:
     path, trace, out = tmp_path / 'model.pt', tmp_path / 'trace', tmp_path / 'out'
@@ -203,6 +206,14 @@ def test_files_that_are_no_published_checkpoint_are_refused(
         state['dustbin_score'] = torch.tensor(1)
     elif fault == 'nan':
         state['dustbin_score'] = torch.tensor(float('nan'))
+    elif fault == 'variance':
+        state['grd_projector.final_block.bn1.running_var'][3] = -0.1
+    elif fault == 'sparse':
+        state['grd_projector.final_block.bn1.weight'] = torch.eye(128).to_sparse()
+    elif fault == 'meta':
+        state['dustbin_score'] = torch.zeros((), device='meta')
+    elif fault == 'parallel':
+        state = {f'module.{name}': tensor for name, tensor in state.items()}
     elif fault == 'list':
         state = [1, 2]
     elif fault == 'code':
@@ -215,9 +226,23 @@ def test_files_that_are_no_published_checkpoint_are_refused(
         torch.save(state, path)
     if fault == 'truncated':
         path.write_bytes(path.read_bytes()[:60_000])
+    elif fault == 'flipped':    # one byte, in the middle of the weights
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0x40
+        path.write_bytes(data)
     text = refused(['model', 'import', str(path), '--preset', 'kitti_ori10', '--out', str(out)])
     assert word in text and 'model.pt' in text
     assert not out.exists() and not trace.exists()
+
+
+def test_a_folder_of_another_kind_is_told_from_a_model(imported: Path, tmp_path: Path) -> None:
+    backbone, run = tmp_path / 'vit', tmp_path / 'run'
+    shutil.copytree(imported, backbone)
+    (backbone / 'config.json').write_text('{"model_type": "dinov2", "hidden_size": 1024}')
+    assert 'belongs to a dinov2 of transformers; a backbone is' in refused(
+        ['model', 'info', str(backbone)])
+    shutil.copytree(imported, run / 'model')
+    assert f'is it {run / "model"} that you mean?' in refused(['model', 'info', str(run)])
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones(checkpoint: Path,

@@ -45,7 +45,8 @@ def test_the_shipped_configurations_are_valid(name: str, kind: type[TrainConfig]
 @pytest.mark.parametrize(('text', 'word'), [
     ('batch: 0', 'at least 1'), ('features: x', 'frozen'), ('schedule: sawtooth', 'cosine'),
     ('weights: {infonce: 1.0, matches: 0}', 'drawn'), ('start_from: nowhere', 'start_from'),
-    ('weights: {grid_m: 0}', 'grid_m')])
+    ('weights: {grid_m: 0}', 'grid_m'), ('lr: -1.0', 'lr is'), ('lr: .nan', 'lr is'),
+    ('valid_share: 1.0', 'valid_share'), ('model: {projector_widths: []}', 'projector_widths')])
 def test_what_cannot_be_trained_is_named(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / 'config.yaml'
     path.write_text(text)
