@@ -74,7 +74,7 @@ def tree_of(bag: Bag, settings: Settings) -> StaticTree:
 
 
 def datum_of(bag: Bag, topics: DriveTopics, settings: Settings,
-           noise: PriorNoise | None) -> LocalFrame:
+             noise: PriorNoise | None) -> LocalFrame:
     """Choose the map's origin as the node does: parameter, latched origin, first good fix."""
     if settings['map.datum']:
         lat, lon, height = settings['map.datum']

@@ -159,7 +159,8 @@ def _camera(m: Messages, habits: Habits, stamp: int, topic: str, frame: str, enc
                  do_rectify=False)
     yield f'{topic}/camera_info', 'sensor_msgs/msg/CameraInfo', stamp, m.make(
         'sensor_msgs/msg/CameraInfo', header=m.header(stamp, frame), height=height, width=width,
-        distortion_model='plumb_bob', binning_x=0, binning_y=0, roi=roi, **dict(zip(names, values)))
+        distortion_model='plumb_bob', binning_x=0, binning_y=0, roi=roi,
+        **dict(zip(names, values)))
 
 
 def record(path: Path, habits: Habits = Habits()) -> Path:
