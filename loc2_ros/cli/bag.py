@@ -29,7 +29,8 @@ def kitti(
     from loc2_ros.data.pair import DatasetError
 
     with expected(DatasetError, OSError):
-        images = write_kitti_bag(drive, out, progress=not quiet)
+        images = write_kitti_bag(drive, out, progress=not quiet,
+                                 say=lambda line: typer.echo(line, err=True))
         typer.echo(f'wrote {out}: {images} images')
 
 

@@ -34,17 +34,22 @@ SIGMA_YAW_RAD = 0.01        # KITTI does not record it; the receiver's maker say
 Event = tuple[int, str, Callable[[], Any]]
 
 
-def write_kitti_bag(folder: Path, out: Path, progress: bool = True) -> int:
+def write_kitti_bag(folder: Path, out: Path, progress: bool = True,
+                    say: Callable[[str], None] = lambda line: None) -> int:
     """
     Convert a drive; the recording appears when it is whole.
 
     :param out: a new rosbag2 folder, or a .mcap file.
+    :param say: told which frames the drive lacks.
     :returns: the number of images.
     :raises DatasetError: the drive cannot be used, or ``out`` is there already.
     """
     if out.exists():
         raise DatasetError(f'{out} exists; give another --out, or remove it')
     drive = read_raw_drive(folder)
+    if drive.gaps:
+        say(f'{folder.name} lacks {len(drive.gaps)} frames between its first and last, first '
+            f'{drive.gaps[0]}; the others keep their stamps')
     events = sorted(_events(drive), key=lambda event: event[0])
     out.parent.mkdir(parents=True, exist_ok=True)
     with BagWriter(out) as bag:

@@ -41,6 +41,14 @@ class RawDrive:
     camera: Camera
     camera_T_imu: Array
 
+    @property
+    def gaps(self) -> list[str]:
+        """Return the names of frames that lie between others and are not there."""
+        there = {file.stem for file in self.images}
+        first, last = int(self.images[0].stem), int(self.images[-1].stem)
+        names = (f'{number:0{len(self.images[0].stem)}d}' for number in range(first, last))
+        return [name for name in names if name not in there]
+
 
 def read_raw_drive(folder: Path) -> RawDrive:
     """
@@ -55,9 +63,18 @@ def read_raw_drive(folder: Path) -> RawDrive:
     records = sorted((folder / 'oxts' / 'data').glob('*.txt'))
     image_stamps = _stamps(folder / 'image_02' / 'timestamps.txt', images, 'images')
     oxts_stamps = _stamps(folder / 'oxts' / 'timestamps.txt', records, 'oxts records')
+    _same_frames(folder, images, records)
     oxts = np.array([_record(path) for path in records]).reshape(-1, FIELDS)
     camera, camera_T_imu = _calibration(folder.parent)
     return RawDrive(folder.name, images, image_stamps, oxts, oxts_stamps, camera, camera_T_imu)
+
+
+def _same_frames(folder: Path, images: list[Path], records: list[Path]) -> None:
+    """Refuse a drive of which one half was not unpacked."""
+    odd = sorted({file.stem for file in images} ^ {file.stem for file in records})
+    if odd:
+        raise DatasetError(f'{folder} has {len(images)} images and {len(records)} oxts records; '
+                           f'frame {odd[0]} has only one of them; unpack the drive again')
 
 
 def _stamps(path: Path, files: list[Path], what: str) -> NDArray[np.int64]:

@@ -45,12 +45,16 @@ class Habits:
 
     :param image: how it calls the images of a camera.
     :param base_to_imu: whether /tf_static says where the IMU is.
+    :param static_world: whether it also gives base_link a parent.
+    :param adapted_too: whether somebody recorded what an adapter made.
     """
 
     image: str = 'image_raw'
     base_to_imu: bool = True
     grey_camera: bool = True
     extra_type: bool = False
+    static_world: bool = False
+    adapted_too: bool = False
 
 
 class Messages:
@@ -128,6 +132,9 @@ def kitti2bag(m: Messages, habits: Habits) -> Iterator[Event]:
         if habits.grey_camera:
             yield from _camera(m, habits, stamp, '/kitti/camera_gray_left', 'camera_gray_left',
                                'mono8', i)
+        if habits.adapted_too:
+            yield '/kitti/twist', 'std_msgs/msg/String', stamp, m.make(
+                'std_msgs/msg/String', data='')
         if habits.extra_type:
             yield '/mood', 'my_msgs/msg/Mood', stamp, m.make('my_msgs/msg/Mood', mood=0.5)
 
@@ -136,6 +143,8 @@ def _transforms(m: Messages, habits: Habits, stamp: int, step: float) -> Iterato
     """Yield the static ones with every frame, and the world as a second parent."""
     static = [m.transform(stamp, 'base_link', 'imu_link', (-1.405, 0.32, 0.93))]
     static = static if habits.base_to_imu else []
+    if habits.static_world:
+        static.append(m.transform(stamp, 'world', 'base_link', (0.0, 0.0, 0.0)))
     for camera in ('camera_color_left', 'camera_gray_left'):
         static.append(m.transform(stamp, 'imu_link', camera, *IMU_T_CAMERA))
     yield TF_STATIC, 'tf2_msgs/msg/TFMessage', stamp, m.transforms(*static)
@@ -293,6 +302,14 @@ def test_where_the_imu_sits_is_added_where_nobody_says_so(tmp_path: Path) -> Non
     with open_bag(tmp_path / 'out') as bag:
         base_T_imu = tree_of(bag, PLAIN).lookup('base_link', 'imu_link')
     assert base_T_imu[:3, 3] == pytest.approx([-1.405, 0.32, 0.93])
+    assert problems(tmp_path / 'out') == set()
+
+
+def test_base_link_has_no_static_parent_and_no_measurement_comes_twice(tmp_path: Path) -> None:
+    source = record(tmp_path / 'sqlite', Habits(static_world=True, adapted_too=True))
+    assert {'no second parent', 'nothing twice'} <= problems(source)
+    done = adapt_bag(source, tmp_path / 'out', SETTINGS, progress=False)
+    assert done.left_out['/kitti/twist'] == 'the adapter makes it'
     assert problems(tmp_path / 'out') == set()
 
 

@@ -111,10 +111,14 @@ def test_stamps_are_utc_to_the_nanosecond_and_poses_those_of_base_link(bag: Path
 
 
 def test_a_frame_that_is_missing_keeps_the_stamps_of_the_others(tmp_path: Path) -> None:
-    drive = read_raw_drive(write_drive(tmp_path / DAY, 5, skip=2))
+    folder = write_drive(tmp_path / DAY, 5, skip=2)
+    drive = read_raw_drive(folder)
     assert [path.stem[-1] for path in drive.images] == ['0', '1', '3', '4']
     assert (np.diff(drive.image_stamps_ns) > 0).all()
     assert drive.image_stamps_ns[2] - drive.image_stamps_ns[1] == 2_000_000_000
+    done = CliRunner().invoke(app, ['bag', 'kitti', str(folder), '-o', str(tmp_path / 'out')])
+    assert done.exit_code == 0 and 'lacks 1 frames' in done.stderr and '0000000002' in done.stderr
+    assert problems(tmp_path / 'out') == {}
 
 
 def _without(name: str) -> Callable[[Path], None]:
@@ -133,6 +137,8 @@ def _text(name: str, content: str) -> Callable[[Path], None]:
     (_without('oxts'), 'is no drive of KITTI'),
     (_without('timestamps.txt'), 'timestamps.txt cannot be read'),
     (_text('timestamps.txt', '2011-09-26 13:02:25.9\n'), '1 stamps, there are 4'),
+    (_without('0000000001.txt'), 'has 4 images and 3 oxts records; frame 0000000001 has only one'),
+    (_without('0000000003.png'), 'has 3 images and 4 oxts records; frame 0000000003 has only one'),
     (_text('timestamps.txt', 'noon\n' * 9), 'no time'),
     (_text('timestamps.txt', '2011-09-26 13:02:25.9\n' * 9), 'do not rise'),
     (_text('0000000002.txt', '1 2 3'), 'no oxts record of 30'),

@@ -74,8 +74,9 @@ class Drive:
             return reset
         for name in names:
             self.world.node.create_service(Empty, f'{name}/reset', answer(name))
-        self.world.until(lambda: all(c.service_is_ready() for a in self.adapters
-                                     for c in a._resets), 'the services')
+        self.world.until(lambda: all(
+            client.service_is_ready() for adapter in self.adapters for client in adapter._resets
+            if client.srv_name.split('/')[1] in names), 'the services')
 
     def send(self, name: str, stamp: int = BAG_TIME, frame: str = 'imu_link',
              **fields: Any) -> Any:
@@ -153,6 +154,12 @@ def test_what_is_good_is_passed_on_as_it_is(drive: Drive) -> None:
     imu = drive.answer('imu', 2)
     assert imu.orientation_covariance[0] == -1.0
     assert diagonal(imu.angular_velocity_covariance, 3) == pytest.approx([1e-4] * 3)
+
+
+def test_a_covariance_that_is_called_unknown_is_replaced(drive: Drive) -> None:
+    drive.start()
+    drive.send('fix', position_covariance=np.diag([9.0] * 3).ravel(), position_covariance_type=0)
+    assert drive.answer('fix').position_covariance[0] == pytest.approx(0.09)
 
 
 @pytest.mark.parametrize('broken', [[float('nan')] * 9, [-0.1, *ZERO[1:4], 1.0, *ZERO[5:8], 1.0],
@@ -261,15 +268,22 @@ def test_stamps_that_go_back_reset_the_filters_where_nobody_plays_the_clock(
 
 def test_a_filter_that_is_not_there_does_not_hold_up_the_other(drive: Drive,
                                                                world: World) -> None:
-    adapter = drive.start(use_sim_time=True, reset_odom='')
+    adapter = drive.start(use_sim_time=True, reset_odom='nobody/reset')
     drive.filters('ekf_map')
-    drive.start(use_sim_time=True, reset_odom='nobody/reset', reset_map='')
-    for node in (adapter, drive.adapters[1]):
-        world.set_clock(node, BAG_TIME + 10 * SECOND)
+    world.set_clock(adapter, BAG_TIME + 10 * SECOND)
     world.set_clock(adapter, BAG_TIME)
     world.until(lambda: drive.resets == ['ekf_map'], 'one reset')
     drive.send('imu', BAG_TIME)
-    drive.answer('imu', 2)
+    drive.answer('imu')
+
+
+def test_no_filters_are_looked_for_where_none_are_named(drive: Drive, world: World) -> None:
+    adapter = drive.start(use_sim_time=True, reset_odom='', reset_map='')
+    assert not list(adapter.clients)
+    world.set_clock(adapter, BAG_TIME + 10 * SECOND)
+    world.set_clock(adapter, BAG_TIME)
+    drive.send('imu', BAG_TIME)
+    drive.answer('imu')
 
 
 @pytest.mark.parametrize(('name', 'value', 'sentence'), [
