@@ -49,11 +49,12 @@ setup(
         (f'share/{NAME}/launch', sorted(filter(isfile, glob('launch/*')))),
         (f'share/{NAME}/config', sorted(filter(isfile, glob('config/*')))),
         # pip puts console scripts into bin/ only; `ros2 run` and launch look here
-        (f'lib/{NAME}', ['scripts/loc2_node']),
+        (f'lib/{NAME}', ['scripts/loc2_node', 'scripts/kitti_adapter']),
     ],
     entry_points={'console_scripts': [
         'loc2 = loc2_ros.cli.main:main',
         'loc2_node = loc2_ros.ros.node:main',
+        'kitti_adapter = loc2_ros.ros.kitti_adapter:main',
     ]},
     python_requires='>=3.10',
     install_requires=['setuptools'],

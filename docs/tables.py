@@ -1,7 +1,7 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Write the tables of README.md that the code declares: parameters and diagnostics.
+Write the tables of README.md and kitti.md that the code declares: parameters and diagnostics.
 
 Run ``python docs/tables.py`` after a change; ``test/test_readme.py`` compares.
 """
@@ -12,17 +12,19 @@ from pathlib import Path
 import re
 from typing import Any
 
+from loc2_ros.ros import kitti_adapter_params
 from loc2_ros.ros.diagnostics import KEYS
 from loc2_ros.ros.param import Param
 from loc2_ros.ros.params import PARAMS
 
 README = Path(__file__).parent.parent / 'README.md'
+KITTI = Path(__file__).parent / 'kitti.md'
 
 
-def parameters() -> str:
-    """Return the table of parameters."""
-    rows = [f'| `{p.name}`{" *" if p.read_only else ""} | {default(p)} | {p.unit} | '
-            f'{escape(p.range_text())} | {escape(p.description)} |' for p in PARAMS]
+def parameters(table: tuple[Param, ...] = PARAMS, mark: str = ' *') -> str:
+    """Return the table of parameters, those that are fixed after the start with a mark."""
+    rows = [f'| `{p.name}`{mark if p.read_only else ""} | {default(p)} | {p.unit} | '
+            f'{escape(p.range_text())} | {escape(p.description)} |' for p in table]
     return '\n'.join(['| name | default | unit | allowed | meaning |', '|---|---|---|---|---|',
                       *rows])
 
@@ -50,12 +52,14 @@ def escape(text: str) -> str:
 
 
 def filled(text: str) -> str:
-    """Return the README with its tables up to date."""
-    for name, table in (('parameters', parameters()), ('diagnostics', diagnostics())):
+    """Return a page with its tables up to date."""
+    for name, table in (('parameters', parameters()), ('diagnostics', diagnostics()),
+                        ('adapter', parameters(kitti_adapter_params.PARAMS, ''))):
         text = re.sub(rf'(<!-- {name}: [^>]* -->\n).*?(<!-- end -->)',
                       lambda found: f'{found[1]}{table}\n{found[2]}', text, flags=re.DOTALL)
     return text
 
 
 if __name__ == '__main__':
-    README.write_text(filled(README.read_text()))
+    for page in (README, KITTI):
+        page.write_text(filled(page.read_text()))

@@ -45,6 +45,9 @@ def test_the_tables_of_parameters_and_diagnostics_are_those_of_the_code() -> Non
     spec.loader.exec_module(module)
     assert module.filled(README) == README, 'run python docs/tables.py'
     assert module.parameters() in README and module.diagnostics() in README
+    kitti = (ROOT / 'docs' / 'kitti.md').read_text()
+    assert module.filled(kitti) == kitti, 'run python docs/tables.py'
+    assert '| `stddev.velocity` | `0.1` |' in kitti
 
 
 def test_every_reason_for_a_rejection_is_explained() -> None:

@@ -1,7 +1,9 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Reading rosbag2 recordings without ROS: MCAP or sqlite3, a folder or the bare file.
+Reading recordings without ROS: rosbag2 with MCAP or sqlite3, a folder or the bare file, and ROS 1.
+
+Bags of ROS 1 come out as ROS 2 would have recorded them.
 
 Whatever is wrong with a recording ends as ``BagError``: one sentence with a remedy.
 """
@@ -18,17 +20,23 @@ from typing import Any
 
 import apsw
 from loc2_ros.data.mcap_scan import scan_mcap
+from loc2_ros.data.ros1 import from_cdr, ros2_type, to_cdr
 from rosbags.highlevel import AnyReader
 from rosbags.highlevel.anyreader import AnyReaderError
 from rosbags.interfaces import (
-    Connection, ConnectionExtRosbag2, QosDurability, QosHistory, QosReliability)
+    Connection, ConnectionExtRosbag1, ConnectionExtRosbag2, QosDurability, QosHistory,
+    QosReliability)
+from rosbags.rosbag1 import ReaderError as Reader1Error
 from rosbags.rosbag2 import ReaderError
+from rosbags.serde import SerdeError
 from rosbags.typesys import get_typestore, Stores
 
+_ROS1 = '.bag'
 _SUFFIXES = ('.mcap', '.db3')
 # What rosbags lets through on damaged files, beside its own errors
-_READ_ERRORS = (AnyReaderError, ReaderError, OSError, sqlite3.Error, apsw.Error, struct.error,
-                ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError)
+_READ_ERRORS = (AnyReaderError, ReaderError, Reader1Error, SerdeError, OSError, sqlite3.Error,
+                apsw.Error, struct.error, ValueError, TypeError, LookupError, EOFError,
+                OverflowError, MemoryError, AssertionError)
 
 
 class BagError(RuntimeError):
@@ -84,13 +92,18 @@ class Record:
 
 
 class Bag:
-    """An open recording; made by ``open_bag``."""
+    """
+    An open recording; made by ``open_bag``.
+
+    ``left_out`` names the topics of ROS 1 whose type ROS 2 does not have, with that type.
+    """
 
     def __init__(self, path: Path, reader: AnyReader) -> None:
         """Take an open reader."""
         self.path = path
         self._reader = reader
         self.topics: dict[str, Topic] = {}
+        self.left_out: dict[str, str] = {}
         for connection in reader.connections:
             self._add(connection)
 
@@ -115,29 +128,38 @@ class Bag:
         :param topics: only these; None for all. Names the bag does not have are ignored.
         :raises BagError: where the recording turns out to be damaged.
         """
-        wanted = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        wanted = [c for c in self._reader.connections
+                  if c.topic in self.topics and (topics is None or c.topic in topics)]
         if not wanted:
             return
         count = 0
         messages = self._reader.messages(connections=wanted)
         while True:
             try:
-                connection, log_ns, data = next(messages)
+                connection, log_ns, raw = next(messages)
+                topic = self.topics[connection.topic]
+                data = bytes(raw) if self._reader.is2 else to_cdr(raw, topic.msgtype)
             except StopIteration:
                 return
             except _READ_ERRORS as error:
                 raise BagError(_damaged(self.path, f'{error}; {count} messages before it could '
                                                    f'be read')) from error
             count += 1
-            yield Record(self.topics[connection.topic], log_ns, bytes(data),
-                         self._reader.deserialize)
+            yield Record(topic, log_ns, data, self._reader.deserialize if self._reader.is2
+                         else from_cdr)
 
     def _add(self, connection: Connection) -> None:
         """Register a connection; several publishers of one topic become one."""
+        kind: str | None = connection.msgtype
+        if not self._reader.is2:
+            kind = ros2_type(self._reader.typestore, connection.msgtype)
+        if kind is None:
+            self.left_out[connection.topic] = connection.msgtype
+            return
         before = self.topics.get(connection.topic)
         count = connection.msgcount + (before.count if before else 0)
         qos = _qos(connection) or (before.qos if before else None)
-        self.topics[connection.topic] = Topic(connection.topic, connection.msgtype, count, qos)
+        self.topics[connection.topic] = Topic(connection.topic, kind, count, qos)
 
 
 @contextmanager
@@ -145,7 +167,7 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
     """
     Open a recording for reading.
 
-    :param path: a rosbag2 folder, or a bare .mcap or .db3 file.
+    :param path: a rosbag2 folder, a bare .mcap or .db3 file, or a .bag of ROS 1.
     :raises BagError: absent, not a recording, cut off, or empty.
     """
     source = _locate(Path(path))
@@ -170,10 +192,8 @@ def _locate(path: Path) -> Path:
     if path.is_file():
         if path.name == 'metadata.yaml':
             return path.parent
-        if path.suffix not in _SUFFIXES:
-            raise BagError(f'{path} is no rosbag2 recording: expected a folder, .mcap or .db3'
-                           + ('; convert ROS 1 bags with rosbags-convert'
-                              if path.suffix == '.bag' else ''))
+        if path.suffix not in (*_SUFFIXES, _ROS1):
+            raise BagError(f'{path} is no recording: expected a folder, .mcap, .db3 or .bag')
         return path
     if (path / 'metadata.yaml').exists():
         return path
@@ -203,14 +223,16 @@ def _explain(source: Path, detail: str) -> str:
 
 def _damaged(path: Path, detail: str) -> str:
     """Name the file, the finding and the remedy."""
-    remedy = (f'mcap recover {path} -o repaired.mcap' if path.suffix == '.mcap'
-              else f'ros2 bag reindex {path}')
+    remedy = {'.mcap': f'mcap recover {path} -o repaired.mcap',
+              _ROS1: f'rosbag reindex {path}'}.get(path.suffix, f'ros2 bag reindex {path}')
     return f'{path} is damaged or cut off ({detail}); repair it with: {remedy}'
 
 
 def _qos(connection: Connection) -> TopicQos | None:
     """Return the QoS stored for a connection, if any."""
     ext = connection.ext
+    if isinstance(ext, ConnectionExtRosbag1):
+        return TopicQos(latched=True, depth=1) if ext.latching else None
     if not isinstance(ext, ConnectionExtRosbag2) or not ext.offered_qos_profiles:
         return None
     profiles = ext.offered_qos_profiles

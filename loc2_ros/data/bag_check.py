@@ -16,10 +16,11 @@ from typing import Any
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import Bag, BagError, Topic
 from loc2_ros.data.images import decode_compressed, decode_raw
+from loc2_ros.data.kitti_repair import says_something
 from loc2_ros.data.messages import stamp_ns
 from loc2_ros.data.recording import tree_of
 from loc2_ros.data.tf_tree import TransformError
-from loc2_ros.data.topics import COMPRESSED, DriveTopics, find_topics
+from loc2_ros.data.topics import ADAPTED, COMPRESSED, DriveTopics, find_topics
 import numpy as np
 
 LATE_S = 5.0        # a header stamp further from when it was recorded is of another clock
@@ -51,6 +52,7 @@ def check_bag(bag: Bag, settings: Mapping[str, Any]) -> list[Finding]:
         'velocity': lambda: _velocity(bag),
         'static transforms': lambda: _static(bag, topics, settings),
         'no second parent': lambda: _parents(bag, base),
+        'nothing twice': lambda: _twice(bag),
         'truth': lambda: _truth(bag, topics, base),
         'datum': lambda: _datum(bag, topics),
         'stamps': lambda: _stamps(bag, topics)}
@@ -97,7 +99,7 @@ def _calibration(bag: Bag, topics: DriveTopics) -> Iterator[str]:
 def _fixes(bag: Bag, topics: DriveTopics) -> Iterator[str]:
     for record in bag.records([topics.fix]):
         message = record.message
-        if not _variances(message.position_covariance):
+        if not says_something(message.position_covariance):
             yield f'position_covariance on {topics.fix} is zero or unset'
         if message.position_covariance_type == 0:
             yield f'position_covariance_type on {topics.fix} is unknown'
@@ -109,7 +111,7 @@ def _headings(bag: Bag, topics: DriveTopics) -> Iterator[str]:
         return
     for record in bag.records([topics.imu]):
         for name in ('orientation', 'angular_velocity', 'linear_acceleration'):
-            if not _variances(getattr(record.message, f'{name}_covariance')):
+            if not says_something(getattr(record.message, f'{name}_covariance')):
                 yield (f'{name}_covariance on {topics.imu} is zero or unset: a filter takes it '
                        'for exact')
 
@@ -144,14 +146,25 @@ def _static(bag: Bag, topics: DriveTopics, settings: Mapping[str, Any]) -> Itera
 
 
 def _parents(bag: Bag, base: str) -> Iterator[str]:
-    static = {t.child_frame_id.lstrip('/') for record in bag.records(['/tf_static'])
-              for t in record.message.transforms}
+    static: dict[str, str] = {}
+    for record in bag.records(['/tf_static']):
+        for transform in record.message.transforms:
+            child, parent = (name.lstrip('/') for name in (
+                transform.child_frame_id, transform.header.frame_id))
+            if child == base or static.setdefault(child, parent) != parent:
+                yield f'/tf_static gives {child} the parent {parent}, which is not its own'
     for record in bag.records(['/tf']):
         for transform in record.message.transforms:
             child = transform.child_frame_id.lstrip('/')
             if child == base or child in static:
                 yield (f'/tf gives {child} the parent {transform.header.frame_id}, which is the '
                        "node's or a static transform's to give")
+
+
+def _twice(bag: Bag) -> Iterator[str]:
+    for name in ADAPTED:
+        if name in bag.topics:
+            yield f'{name} is for the adapter to make: a filter would take it twice'
 
 
 def _truth(bag: Bag, topics: DriveTopics, base: str) -> Iterator[str]:
@@ -181,12 +194,6 @@ def _stamps(bag: Bag, topics: DriveTopics) -> Iterator[str]:
                 yield (f'a message on {name} is stamped {(record.log_ns - stamp) / 1e9:+.0f} s '
                        'before it was recorded: another clock, or a time zone')
             last = stamp
-
-
-def _variances(covariance: Any) -> bool:
-    """Tell whether a 3 x 3 covariance says something of all three."""
-    diagonal = np.asarray(covariance, float).reshape(3, 3).diagonal()
-    return bool(np.all(np.isfinite(diagonal)) and np.all(diagonal > 0))
 
 
 def _first(bag: Bag, name: str | None) -> Any:

@@ -62,6 +62,11 @@ class BagWriter:
         self._topics[name] = self._writer.add_connection(
             name, msgtype, typestore=_STORE, offered_qos_profiles=[_profile(qos)] if qos else [])
 
+    @staticmethod
+    def knows(msgtype: str) -> bool:
+        """Return whether messages of a type can be stored."""
+        return msgtype in _STORE.fielddefs
+
     def write(self, topic: str, log_ns: int, message: Any) -> None:
         """Store a message of a declared topic."""
         connection = self._topics[topic]

@@ -47,8 +47,8 @@ def kitti_base_T_imu() -> Array:
 def static_transforms(stamp_ns: int, base_T_imu: Array, imu_T_camera: Array) -> Any:
     """Build base_link -> imu_link -> camera as one message."""
     return make('tf2_msgs/msg/TFMessage', transforms=[
-        _transform(stamp_ns, BASE_FRAME, IMU_FRAME, base_T_imu),
-        _transform(stamp_ns, IMU_FRAME, CAMERA_FRAME, imu_T_camera)])
+        transform(stamp_ns, BASE_FRAME, IMU_FRAME, base_T_imu),
+        transform(stamp_ns, IMU_FRAME, CAMERA_FRAME, imu_T_camera)])
 
 
 def origin(stamp_ns: int, datum: LocalFrame) -> Any:
@@ -131,11 +131,12 @@ def imu_of(stamp_ns: int, enu_R_imu: Array, sigma_yaw_rad: float, rates: Array,
                 linear_acceleration_covariance=np.diag([1e-2] * 3).ravel())
 
 
-def odometry(stamp_ns: int, pose: Array, speed_mps: float, yaw_rate: float) -> Any:
-    """Build the truth: base_link in the map at (x, y, yaw), exact."""
+def odometry(stamp_ns: int, pose: Array, speed_mps: float, yaw_rate: float,
+             variance: float = 1e-6) -> Any:
+    """Build the truth: base_link in the map at (x, y, yaw), exact unless a variance is given."""
     map_T_base = np.eye(4)
     map_T_base[:3, :3], map_T_base[:2, 3] = _rotation_z(float(pose[2])), pose[:2]
-    return odometry_of(stamp_ns, map_T_base, speed_mps, yaw_rate)
+    return odometry_of(stamp_ns, map_T_base, speed_mps, yaw_rate, variance)
 
 
 def odometry_of(stamp_ns: int, map_T_base: Array, speed_mps: float, yaw_rate: float,
@@ -155,7 +156,8 @@ def odometry_of(stamp_ns: int, map_T_base: Array, speed_mps: float, yaw_rate: fl
         twist=make('geometry_msgs/msg/TwistWithCovariance', twist=moving, covariance=sure))
 
 
-def _transform(stamp_ns: int, parent: str, child: str, parent_T_child: Array) -> Any:
+def transform(stamp_ns: int, parent: str, child: str, parent_T_child: Array) -> Any:
+    """Build one TransformStamped of a matrix (4, 4)."""
     return make('geometry_msgs/msg/TransformStamped', header=make_header(stamp_ns, parent),
                 child_frame_id=child,
                 transform=make('geometry_msgs/msg/Transform',

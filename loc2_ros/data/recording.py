@@ -13,7 +13,7 @@ from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import Bag, BagError
 from loc2_ros.data.messages import position_from_fix
 from loc2_ros.data.perturb import PriorNoise
-from loc2_ros.data.reference import load_reference, origin_of, Reference
+from loc2_ros.data.reference import is_own_reference, load_reference, origin_of, Reference
 from loc2_ros.data.tf_tree import matrix_from_pose6, StaticTree
 from loc2_ros.data.topics import DriveTopics, find_topics, TF_STATIC
 
@@ -42,10 +42,10 @@ def examine(bag: Bag, settings: Settings, noise: PriorNoise | None, seed: int = 
     """
     topics = find_topics(bag, settings)
     tree = tree_of(bag, settings)
-    if noise is None and topics.truth is None:
+    if noise is None and is_own_reference(bag, topics, tree, settings):
         noise = PriorNoise(*DEFAULT_NOISE, seed)
     if frame is None:
-        frame = _datum(bag, topics, settings, noise)
+        frame = datum_of(bag, topics, settings, noise)
     try:
         reference = load_reference(bag, topics, tree, frame, settings)
     except ValueError as error:
@@ -73,8 +73,8 @@ def tree_of(bag: Bag, settings: Settings) -> StaticTree:
     return tree
 
 
-def _datum(bag: Bag, topics: DriveTopics, settings: Settings,
-           noise: PriorNoise | None) -> LocalFrame:
+def datum_of(bag: Bag, topics: DriveTopics, settings: Settings,
+             noise: PriorNoise | None) -> LocalFrame:
     """Choose the map's origin as the node does: parameter, latched origin, first good fix."""
     if settings['map.datum']:
         lat, lon, height = settings['map.datum']

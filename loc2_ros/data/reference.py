@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Any
 
@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_GAP_S, EDGE_S = 0.5, 0.05
+# Poses that are compared, and what the tilt of a vehicle makes of its lever arm
+_ENOUGH, _SAME_M = 50, 0.2
 GROUND_TRUTH, FIX_IMU = 'ground_truth', 'fix+imu'
 
 
@@ -67,6 +69,27 @@ def load_reference(bag: Bag, topics: DriveTopics, tree: StaticTree, frame: Local
     if topics.truth is not None:
         return _from_truth(bag, topics, tree, frame, settings['base_frame'])
     return _from_sensors(bag, topics, tree, frame, settings)
+
+
+def is_own_reference(bag: Bag, topics: DriveTopics, tree: StaticTree,
+                     settings: Mapping[str, Any]) -> bool:
+    """
+    Tell whether the truth of a recording is its own fixes and headings, as in KITTI, or missing.
+
+    Priors from them are the truth itself then: to be compared with it they need an error.
+    """
+    frame = origin_of(bag, topics)
+    if topics.truth is None or topics.imu is None or frame is None:
+        return topics.truth is None
+    try:
+        truth = load_reference(bag, topics, tree, frame, settings)
+        own = load_reference(bag, replace(topics, truth=None), tree, frame, settings)
+    except ValueError:      # what a run needs of them is refused there
+        return False
+    poses = [(truth.at(stamp), pose) for stamp, pose in
+             zip(own.stamps_ns[:_ENOUGH].tolist(), own.map_T_base)]
+    apart = [float(np.hypot(*(pose[:2] - true.xy_m))) for true, pose in poses if true is not None]
+    return bool(apart) and max(apart) < _SAME_M
 
 
 def origin_of(bag: Bag, topics: DriveTopics) -> LocalFrame | None:

@@ -12,8 +12,12 @@ from loc2_ros.data.bag import Bag, BagError
 from loc2_ros.data.depth_intake import TOPIC_PARAMETERS
 
 TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
+# What kitti_adapter publishes beside a player; from a recording as well, a filter would count
+# every measurement twice
+ADAPTED = ('/kitti/fix', '/kitti/imu', '/kitti/twist')
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CLOUD = 'sensor_msgs/msg/PointCloud2'
+_SENSORS = {'fix_topic': 'sensor_msgs/msg/NavSatFix', 'imu_topic': 'sensor_msgs/msg/Imu'}
 _SUFFIX = '/compressed'
 
 
@@ -43,14 +47,23 @@ def find_topics(bag: Bag, settings: Mapping[str, Any]) -> DriveTopics:
     :raises BagError: no camera or no GNSS, or several and no parameter that decides.
     """
     image = _image(bag, settings)
-    fix = _one(bag, settings, 'fix_topic', 'sensor_msgs/msg/NavSatFix')
+    fix = sensor_topic(bag, settings, 'fix_topic')
     if fix is None:
         raise BagError(f'{bag.path} has no NavSatFix topic: there is nothing to start from')
     return DriveTopics(
         image, _camera_info(bag, settings, image), fix,
-        _one(bag, settings, 'imu_topic', 'sensor_msgs/msg/Imu'),
+        sensor_topic(bag, settings, 'imu_topic'),
         _present(bag, TRUTH, 'nav_msgs/msg/Odometry'),
         _present(bag, ORIGIN, 'geometry_msgs/msg/PoseStamped'), _depth(bag, settings, image))
+
+
+def sensor_topic(bag: Bag, settings: Mapping[str, Any], parameter: str) -> str | None:
+    """
+    Return the topic of ``fix_topic`` or ``imu_topic``: as named, else the only one of its type.
+
+    :raises BagError: there are several.
+    """
+    return _one(bag, settings, parameter, _SENSORS[parameter])
 
 
 def _image(bag: Bag, settings: Mapping[str, Any]) -> str:

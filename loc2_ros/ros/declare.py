@@ -18,28 +18,31 @@ _TYPES = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Paramet
 _FOREIGN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
 
 
-def declare(node: Node) -> dict[str, Any]:
+def declare(node: Node, table: tuple[Param, ...] = PARAMS) -> dict[str, Any]:
     """
-    Declare every parameter of the table and return the values, by name.
+    Declare every parameter of a table and return the values, by name.
 
+    :param table: that of the localizer, or of another node.
     :raises ParameterError: a value given at start has the wrong type or lies out of range.
     """
     given = dict(getattr(node, '_parameter_overrides', {}))
-    for param in PARAMS:
-        if param.name in given:
-            check(param.name, plain(given[param.name]))
+    for param in table:
+        problem = param.problem(plain(given[param.name])) if param.name in given else None
+        if problem:
+            raise ParameterError(problem)
         # A list that is not set must be declared by type: [] would become a byte array
         default = _TYPES[param.kind] if param.default is None else param.default
         node.declare_parameter(param.name, default, descriptor(param))
+    names = tuple(param.name for param in table)
     for name in given:
-        if name not in BY_NAME and not name.startswith(_FOREIGN):
-            node.get_logger().warning(f'ignored: {unknown(name)}')
-    return values(node)
+        if name not in names and not name.startswith(_FOREIGN):
+            node.get_logger().warning(f'ignored: {unknown(name, names)}')
+    return values(node, table)
 
 
-def values(node: Node) -> dict[str, Any]:
-    """Return the present value of every parameter of the table, None where it is not set."""
-    return {param.name: plain(node.get_parameter_or(param.name, None)) for param in PARAMS}
+def values(node: Node, table: tuple[Param, ...] = PARAMS) -> dict[str, Any]:
+    """Return the present value of every parameter of a table, None where it is not set."""
+    return {param.name: plain(node.get_parameter_or(param.name, None)) for param in table}
 
 
 def verdict(parameters: list[Parameter]) -> SetParametersResult:

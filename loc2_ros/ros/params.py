@@ -201,9 +201,9 @@ def check(name: str, value: Any) -> None:
         raise ParameterError(problem)
 
 
-def unknown(name: str) -> str:
-    """Return the sentence for a name that is no parameter."""
-    return f'there is no parameter {name!r}' + nearest(name, tuple(BY_NAME))
+def unknown(name: str, known: tuple[str, ...] = ()) -> str:
+    """Return the sentence for a name that is no parameter, of the localizer or of ``known``."""
+    return f'there is no parameter {name!r}' + nearest(name, known or tuple(BY_NAME))
 
 
 def parse(text: str) -> tuple[str, Any]:

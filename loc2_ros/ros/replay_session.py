@@ -13,7 +13,8 @@ from typing import Any
 
 from loc2_ros.data.bag import open_bag
 from loc2_ros.data.perturb import PriorNoise
-from loc2_ros.data.recording import DEFAULT_NOISE
+from loc2_ros.data.recording import DEFAULT_NOISE, tree_of
+from loc2_ros.data.reference import is_own_reference
 from loc2_ros.data.topics import find_topics
 from loc2_ros.evaluate.recorded import Heard, played, result_of
 from loc2_ros.ros.recorder import Recorder
@@ -43,9 +44,10 @@ def replay_bag(path: Path, settings: Mapping[str, Any], *, rate: float, noise: s
     with open_bag(path) as bag:
         topics = find_topics(bag, settings)
         error = None if noise is None else PriorNoise.parse(noise, seed)
-        if noise is None and topics.truth is None:
+        if noise is None and (topics.truth is None or is_own_reference(
+                bag, topics, tree_of(bag, settings), settings)):
             error = PriorNoise(*DEFAULT_NOISE, seed)
-            say(f'no ground truth in the recording: fix and imu are moved by {error.metres:g} m '
+            say(f'no truth but fix and imu in the recording: they are moved by {error.metres:g} m '
                 f'and {error.degrees:g} deg (--prior-noise 0,0 leaves them alone)')
         wait_for = [t for t in (topics.image, topics.camera_info, topics.fix, topics.imu) if t]
         options = ReplayOptions(rate, error, remap, tuple(wait_for), wait_s)

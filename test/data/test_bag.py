@@ -115,7 +115,8 @@ def test_a_truncated_sqlite_bag_is_refused(tmp_path: Path) -> None:
     ('a.mcap', b'\x89MCAP0\r\n', 'damaged or cut off'),
     ('a.db3', b'this is no database', 'damaged or cut off'),
     ('a.txt', b'hello', 'expected a folder'),
-    ('a.bag', b'#ROSBAG V2.0\n', 'rosbags-convert'),
+    ('a.bag', b'#ROSBAG V2.0\n', 'rosbag reindex'),
+    ('a.bag', b'this is no recording', 'damaged or cut off'),
 ])
 def test_a_file_that_is_no_bag_is_refused(
         tmp_path: Path, name: str, content: bytes, match: str) -> None:

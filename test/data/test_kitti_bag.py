@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import copy
 import math
 from pathlib import Path
 import shutil
@@ -72,7 +73,7 @@ def bag(tmp_path: Path) -> Path:
 def problems(path: Path) -> dict[str, str]:
     with open_bag(path) as recording:
         findings: list[Finding] = check_bag(recording, SETTINGS)
-    assert len({finding.item for finding in findings}) == len(findings) == 10
+    assert len({finding.item for finding in findings}) == len(findings) == 11
     return {finding.item: finding.problem for finding in findings if finding.problem}
 
 
@@ -201,6 +202,19 @@ def _two_statics(writer: BagWriter, stamp: int) -> None:
     writer.write(TF_STATIC, stamp, make('tf2_msgs/msg/TFMessage', transforms=[]))
 
 
+def _also_static(topic: str, message: Any) -> None:
+    """Give the camera another parent in the one message."""
+    if topic == TF_STATIC:
+        twin = copy.deepcopy(message.transforms[1])
+        twin.header.frame_id = 'base_link'
+        message.transforms.append(twin)
+
+
+def _adapted(writer: BagWriter, stamp: int) -> None:
+    writer.add_topic('/kitti/imu', 'std_msgs/msg/String')
+    writer.write('/kitti/imu', stamp, make('std_msgs/msg/String', data=''))
+
+
 NINE = np.zeros(9)
 K, P3 = np.array([99.0, 0, 61, 0, 99, 17, 0, 0, 1]), np.array(
     [72.0, 0, 61, 44, 0, 72, 17, 0, 0, 0, 1, 0])
@@ -225,6 +239,8 @@ K, P3 = np.array([99.0, 0, 61, 0, 99, 17, 0, 0, 1]), np.array(
     ('static transforms', _nothing, {'more': _two_statics}),
     ('static transforms', _set(IMAGE, 'header.frame_id', 'nowhere'), {}),
     ('no second parent', _nothing, {'more': _second_parent}),
+    ('no second parent', _also_static, {}),
+    ('nothing twice', _nothing, {'more': _adapted}),
     ('truth', _nothing, {'drop': TRUTH}),
     ('truth', _set(TRUTH, 'child_frame_id', 'imu_link'), {}),
     ('datum', _nothing, {'drop': ORIGIN}),

@@ -31,8 +31,9 @@ def test_the_share_folder_holds_every_launch_and_parameter_file(share: Path, fol
     assert {path.name for path in (share / folder).glob('*') if path.is_file()} == shipped
 
 
-def test_the_node_is_where_ros2_run_and_launch_look() -> None:
-    node = Path(get_package_prefix('loc2_ros'), 'lib', 'loc2_ros', 'loc2_node')
+@pytest.mark.parametrize('name', ['loc2_node', 'kitti_adapter'])
+def test_the_nodes_are_where_ros2_run_and_launch_look(name: str) -> None:
+    node = Path(get_package_prefix('loc2_ros'), 'lib', 'loc2_ros', name)
     assert os.access(node, os.X_OK)
     # Not the interpreter of the machine that built it
     assert node.read_text().splitlines()[0] == '#!/usr/bin/env python3'

@@ -13,7 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))      # for ros_world
 
-ROS_FREE = ('test_params.py', 'test_stamps.py', 'test_diagnostics.py', 'test_worker.py')
+ROS_FREE = ('test_kitti_adapter_params.py', 'test_params.py', 'test_stamps.py',
+            'test_diagnostics.py', 'test_worker.py')
 if find_spec('rclpy') is None:
     collect_ignore = [p.name for p in Path(__file__).parent.glob('test_*.py')
                       if p.name not in ROS_FREE]
