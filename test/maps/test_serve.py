@@ -101,6 +101,7 @@ def test_a_browser_shows_the_tiles_and_the_track(server, tmp_path):
                     f'--screenshot={picture}', server.url + '/'], check=True, timeout=120,
                    capture_output=True)
     shown = cv2.imread(str(picture))
-    assert shown is not None and shown[60:-60, 60:-60].std() > 15
+    # Beside track and ellipse: tiles of noise, drawn larger and smoothed; a page without is even
+    assert shown is not None and shown[60:400, 60:220].std() > 4
     blue = (shown[..., 0] > 200) & (shown[..., 2] < 120)
     assert np.count_nonzero(blue) > 20
