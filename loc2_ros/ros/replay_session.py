@@ -102,7 +102,8 @@ def write(heard: Heard, path: Path, settings: Mapping[str, Any], out: Path,
 def ros_node(name: str) -> Iterator[Node]:
     """Start ROS with one node, and shut it down in order; SIGINT and SIGTERM shut it down, too."""
     context = rclpy.Context()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.ALL)
+    # Not the command line's: rcl would take --remap for its own, and apply it a second time
+    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.ALL)
     node = Node(name, context=context)
     try:
         yield node

@@ -233,3 +233,11 @@ def test_a_type_that_is_not_installed_is_skipped_with_its_name(
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match='rate'):
         ReplayOptions(rate=rate)
+
+
+def test_a_remap_of_the_player_is_not_one_of_the_whole_process(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    from loc2_ros.ros.replay_session import ros_node
+    monkeypatch.setattr('sys.argv', ['loc2', 'replay', 'b', '--remap', '/tf:=/ground_truth/tf'])
+    with ros_node('player') as node:
+        assert node.create_publisher(TFMessage, '/tf', 1).topic_name == '/tf'
