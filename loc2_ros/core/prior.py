@@ -12,13 +12,17 @@ from bisect import bisect_left
 import math
 from threading import Lock
 
-from loc2_ros.core.values import Array, Prior, Reason, Rejection, wrap_pi
+from loc2_ros.core.motion import DRIFT_PER_M, DRIFT_RADPS, Motion, travelled_m
+from loc2_ros.core.values import Array, Pose2, Prior, Reason, Rejection, wrap_pi
 import numpy as np
 
 _NS = 1e-9
 # Before two messages have shown how fast things change: a car in town
-_DEFAULT_SPEED_MPS = 15.0
-_DEFAULT_TURN_RADPS = 0.3
+DEFAULT_SPEED_MPS = 15.0
+DEFAULT_TURN_RADPS = 0.3
+_VAGUE_RAD = math.pi / 2    # a heading less certain than this is none
+
+Heading = tuple[float, float]       # yaw in the map and its deviation, radians
 
 
 class _Track:
@@ -92,20 +96,48 @@ class PriorBuffer:
         with self._lock:
             self._position, self._heading = _Track(), _Track()
 
+    def clear_headings(self) -> None:
+        """Forget the headings alone, as when they are to come from elsewhere."""
+        with self._lock:
+            self._heading = _Track()
+
     def reaches(self, stamp_ns: int) -> bool:
         """Tell whether every known source has a measurement at or after the stamp."""
         with self._lock:
-            position, heading = self._position.stamps, self._heading.stamps
-            return bool(position) and position[-1] >= stamp_ns and (
-                not heading or heading[-1] >= stamp_ns)
+            position = self._position.stamps
+            return bool(position) and position[-1] >= stamp_ns and self.headings_reach(stamp_ns)
 
-    def at(self, stamp_ns: int) -> Prior | Rejection:
+    def headings_reach(self, stamp_ns: int) -> bool:
+        """Tell whether there is a heading at or after the stamp, or none at all."""
+        stamps = self._heading.stamps
+        return not stamps or stamps[-1] >= stamp_ns
+
+    def heading_at(self, stamp_ns: int, motion: Motion | None = None) -> Heading | None:
+        """Return yaw and deviation at a stamp; None where they are stale or say nothing."""
+        with self._lock:
+            track = self._heading
+            if not track.stamps or track.age_s(stamp_ns) > self.max_age_s:
+                return None
+            turned = _turned(track, stamp_ns, motion)
+            if turned is None:
+                value, sigma = _interpolate(track, stamp_ns, DEFAULT_TURN_RADPS, circle=True)
+                turned = float(value[0]), sigma
+            return (wrap_pi(turned[0]), turned[1]) if turned[1] < _VAGUE_RAD else None
+
+    def at(self, stamp_ns: int, motion: Motion | None = None,
+           heading: Heading | None = None) -> Prior | Rejection:
         """
         Return the prior at the stamp of an image, or why there is none.
 
-        Between two measurements it is interpolated, outside it is held with a deviation grown
-        by what the vehicle may have done since. A stale heading counts as none.
+        Between two measurements it is interpolated. Outside, it is moved by odometry as far as
+        that is known, else held with a deviation grown by what the vehicle may have done since.
+        A stale heading counts as none.
+
+        :param motion: of what the positions are of, from one stamp to another.
+        :param heading: yaw and deviation at the stamp, where they come from elsewhere; else
+            those of ``add_heading``.
         """
+        yaw = heading or self.heading_at(stamp_ns, motion)
         with self._lock:
             track = self._position
             if not track.stamps:
@@ -118,16 +150,9 @@ class PriorBuffer:
             if jump > self.max_jump_m:
                 return Rejection(stamp_ns, Reason.PRIOR_JUMP,
                                  {'jump_m': jump, 'max_jump_m': self.max_jump_m})
-            xy, sigma = _interpolate(track, stamp_ns, _DEFAULT_SPEED_MPS)
-            yaw = self._yaw_at(stamp_ns)
+            xy, sigma = (_moved(track, stamp_ns, motion, yaw)
+                         or _interpolate(track, stamp_ns, DEFAULT_SPEED_MPS))
             return Prior(stamp_ns, xy, yaw and yaw[0], sigma, yaw and yaw[1], age)
-
-    def _yaw_at(self, stamp_ns: int) -> tuple[float, float] | None:
-        track = self._heading
-        if not track.stamps or track.age_s(stamp_ns) > self.max_age_s:
-            return None
-        yaw, sigma = _interpolate(track, stamp_ns, _DEFAULT_TURN_RADPS, circle=True)
-        return wrap_pi(float(yaw[0])), sigma
 
     def _add(self, track: _Track, stamp_ns: int, value: Array, sigma: float) -> None:
         if track.stamps and (track.stamps[-1] - stamp_ns) * _NS > self.max_age_s:
@@ -158,7 +183,7 @@ def _rate(track: _Track, i: int, default: float, circle: bool = False) -> float:
 def _excess(track: _Track, i: int, j: int) -> float:
     """Return how much further two neighbours are apart than the speed explains, metres."""
     gap_s = (track.stamps[j] - track.stamps[i]) * _NS
-    reach = _rate(track, i, _DEFAULT_SPEED_MPS) * gap_s
+    reach = _rate(track, i, DEFAULT_SPEED_MPS) * gap_s
     return float(np.linalg.norm(_difference(track, i, j))) - reach
 
 
@@ -171,8 +196,48 @@ def _interpolate(track: _Track, stamp_ns: int, default_rate: float,
         share = (stamp_ns - before) / (after - before)
         value = track.values[i] + share * _difference(track, i, j, circle)
         return value, (1.0 - share) * track.sigmas[i] + share * track.sigmas[j]
-    nearest = i if abs(stamp_ns - before) <= abs(stamp_ns - after) else j
+    nearest = _nearest(track, stamp_ns)
     gap_s = abs(stamp_ns - track.stamps[nearest]) * _NS
     # Outside, no step is under suspicion: j is the end of the track or its second element
     rate = _rate(track, j, default_rate, circle) if gap_s > 0.0 else 0.0
     return track.values[nearest], math.hypot(track.sigmas[nearest], rate * gap_s)
+
+
+def _nearest(track: _Track, stamp_ns: int) -> int:
+    i, j = track.neighbours(stamp_ns)
+    return i if abs(stamp_ns - track.stamps[i]) <= abs(stamp_ns - track.stamps[j]) else j
+
+
+def _since_end(track: _Track, stamp_ns: int, motion: Motion | None) -> tuple[int, Pose2] | None:
+    """Return the end of the track that lies nearest, and the motion from there to the stamp."""
+    if motion is None or track.stamps[0] <= stamp_ns <= track.stamps[-1]:
+        return None
+    k = _nearest(track, stamp_ns)
+    moved = motion(track.stamps[k], stamp_ns)
+    return None if moved is None else (k, moved)
+
+
+def _turned(track: _Track, stamp_ns: int, motion: Motion | None) -> Heading | None:
+    """Return a heading from outside of the track, turned as odometry says; None inside."""
+    found = _since_end(track, stamp_ns, motion)
+    if found is None:
+        return None
+    k, moved = found
+    drift = DRIFT_RADPS * abs(stamp_ns - track.stamps[k]) * _NS
+    return float(track.values[k][0]) + moved.yaw_rad, math.hypot(track.sigmas[k], drift)
+
+
+def _moved(track: _Track, stamp_ns: int, motion: Motion | None,
+           yaw: Heading | None) -> tuple[Array, float] | None:
+    """Return a position from outside of the track, moved as odometry says; None inside."""
+    found = _since_end(track, stamp_ns, motion)
+    if found is None:
+        return None
+    k, moved = found
+    reach = travelled_m(moved)
+    if yaw is None:     # how far is known, but not where to
+        return track.values[k], math.hypot(track.sigmas[k], reach)
+    start = yaw[0] - moved.yaw_rad
+    c, s = math.cos(start), math.sin(start)
+    xy = track.values[k] + np.array([[c, -s], [s, c]]) @ moved.xy_m
+    return xy, math.hypot(track.sigmas[k], math.hypot(DRIFT_PER_M, yaw[1]) * reach)

@@ -146,6 +146,7 @@ class Prior:
     :param sigma_xy_m: standard deviation per axis.
     :param sigma_yaw_rad: standard deviation; None exactly when the heading is.
     :param age_s: distance in time to the nearest measurement that went into it.
+    :param source: where the position comes from: fix, odometry or initialpose.
     """
 
     stamp_ns: int
@@ -154,6 +155,7 @@ class Prior:
     sigma_xy_m: float
     sigma_yaw_rad: float | None
     age_s: float = 0.0
+    source: str = 'fix'
 
     def __post_init__(self) -> None:
         if np.shape(self.xy_map_m) != (2,) or not np.all(np.isfinite(self.xy_map_m)):
@@ -187,6 +189,7 @@ class Reason(Enum):
     FAR_FROM_PRIOR = 'far_from_prior'       # further away than gate.max_prior_distance
     HEADING_OFF = 'heading_off'             # outside the model's heading range
     UNCERTAIN = 'uncertain'                 # covariance above covariance.ceiling
+    INNOVATION = 'innovation'               # off the last fixes as odometry moves them
     MODEL_ERROR = 'model_error'             # the network raised; the message is logged
 
 
