@@ -101,7 +101,7 @@ def position_from_fix(msg: Any, default_sigma_m: float) -> Position:
     if lat == 0.0 and lon == 0.0:       # what drivers send before they know; it is at sea
         raise BadMessage(Reason.NO_PRIOR, 'the fix is at latitude 0, longitude 0')
     covariance = msg.position_covariance
-    sigma = _sigma(0.5 * (float(covariance[_EAST]) + float(covariance[_NORTH])))
+    sigma = sigma_or_none(0.5 * (float(covariance[_EAST]) + float(covariance[_NORTH])))
     known = sigma is not None and int(msg.position_covariance_type) != _COVARIANCE_UNKNOWN
     return Position(lat, lon, height if abs(height) <= MAX_HEIGHT_M else 0.0,    # NaN: 0
                     sigma if known and sigma is not None else default_sigma_m, known)
@@ -126,7 +126,7 @@ def heading_from_imu(msg: Any, default_sigma_rad: float,
         raise BadMessage(Reason.NO_HEADING, f'the imu orientation is unusable: {error}') from error
     if base_R_imu is not None:
         world_R_base = world_R_base @ base_R_imu.T
-    sigma = _sigma(float(covariance[_YAW]))
+    sigma = sigma_or_none(float(covariance[_YAW]))
     yaw = math.atan2(world_R_base[1, 0], world_R_base[0, 0])
     return Heading(yaw, default_sigma_rad if sigma is None else sigma, sigma is not None)
 
@@ -182,7 +182,7 @@ def matrix_from_transform(transform: Any) -> Array:
     return matrix
 
 
-def _sigma(variance: float) -> float | None:
+def sigma_or_none(variance: float) -> float | None:
     """Return the root of a variance that says something, else None."""
     # Zero means "unknown" in practice (all KITTI bags); nobody is exactly certain
     if not math.isfinite(variance) or variance <= 0.0:

@@ -1,0 +1,101 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""
+What fixes say about each other and about priors, by the parameters of the node.
+
+Not safe under threads by itself: ``PriorIntake`` owns it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Mapping
+
+from loc2_ros.core.motion import Motion
+from loc2_ros.core.reseed import Reseeding
+from loc2_ros.core.trust import Trust, TrustLimits
+from loc2_ros.core.values import Fix, Prior, Reason, Rejection, wrap_pi
+import numpy as np
+
+_SIGMAS = 3.0
+_AGREE_M, _AGREE_RAD = 5.0, math.radians(20.0)      # beyond the deviations
+# These say nothing about where the vehicle is
+_NOT_ABOUT_THE_PLACE = (Reason.MODEL_ERROR, Reason.NO_DEPTH)
+
+
+class Supervisor:
+    """Judges fixes by those before them, and priors by fixes."""
+
+    def __init__(self, settings: Mapping[str, Any], motion: Motion) -> None:
+        """Start without any fix; ``motion`` is that of base_link."""
+        self._trust = Trust(motion, TrustLimits())
+        self._reseeding = Reseeding(0.0, 0)
+        self.disagreements = 0      # fixes in a row that the filter's pose is away from
+        self.disagreement_m = 0.0   # how far, at the last fix
+        self.retune(settings)
+
+    def retune(self, settings: Mapping[str, Any]) -> None:
+        """Take changed parameters."""
+        self._trust.limits = TrustLimits(
+            settings['gate.max_innovation'],
+            math.radians(settings['gate.max_innovation_heading']),
+            settings['gate.relocate_time'], settings['gate.memory'])
+        self._reseeding.period_s = settings['prior.reseed_period']
+        self._reseeding.max_rejected = settings['gate.max_consecutive']
+        self._max_jump_m = settings['prior.max_jump']
+
+    def clear(self) -> None:
+        """Forget all fixes."""
+        self._trust.clear()
+        self._reseeding.clear()
+        self.disagreements = 0
+
+    def wants_gnss(self, stamp_ns: int) -> bool:
+        """Return whether a prior should come from GNSS rather than from a filter."""
+        return self._reseeding.wants_gnss(stamp_ns)
+
+    def checked(self, prior: Prior | Rejection) -> Prior | Rejection:
+        """Refuse a prior from GNSS that jumps away from the last fixes, moved by odometry."""
+        if isinstance(prior, Rejection):
+            return prior
+        expected = self._trust.predicted(prior.stamp_ns)
+        if expected is None:
+            return prior
+        distance = float(np.linalg.norm(prior.xy_map_m - expected.map_T_base.xy_m))
+        jump = distance - _SIGMAS * math.hypot(prior.sigma_xy_m, expected.sigma_xy_m)
+        if jump <= self._max_jump_m:
+            return prior
+        return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
+                         {'jump_m': jump, 'max_jump_m': self._max_jump_m},
+                         'the fix is not where odometry takes the last poses')
+
+    def settle(self, result: Fix | Rejection, prior: Prior,
+               own: Prior | None) -> Fix | Rejection:
+        """
+        Judge the result of an image.
+
+        :param prior: the prior that was used.
+        :param own: what a filter would have given; None where there is none.
+        """
+        if isinstance(result, Fix):
+            result = self._trust.judge(result)
+        from_gnss = prior.source == 'fix'
+        if isinstance(result, Fix):
+            agrees = own is None or self._compare(result, own)
+            self._reseeding.accepted(result.stamp_ns, from_gnss, agrees)
+        elif result.reason not in _NOT_ABOUT_THE_PLACE:
+            self._reseeding.rejected(result.stamp_ns, from_gnss,
+                                     result.reason is Reason.INNOVATION)
+        return result
+
+    def _compare(self, fix: Fix, own: Prior) -> bool:
+        """Return whether a filter's pose is near a fix, and count where it is not."""
+        distance = float(np.linalg.norm(fix.map_T_base.xy_m - own.xy_map_m))
+        near = distance <= _AGREE_M + _SIGMAS * math.hypot(own.sigma_xy_m, fix.sigma_xy_m)
+        if own.yaw_map_rad is not None and own.sigma_yaw_rad is not None:
+            turn = abs(wrap_pi(fix.map_T_base.yaw_rad - own.yaw_map_rad))
+            near &= turn <= _AGREE_RAD + _SIGMAS * math.hypot(own.sigma_yaw_rad,
+                                                              fix.sigma_yaw_rad)
+        self.disagreement_m = distance
+        self.disagreements = 0 if near else self.disagreements + 1
+        return near
