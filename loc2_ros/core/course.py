@@ -17,6 +17,7 @@ _ENOUGH, _FEWEST = 5, 4             # positions
 # Errors of positions wander: what they share over a window does not show in its scatter
 _WANDER_S = 30.0
 _QUIET = 0.1                        # the scatter is taken to be at least this share of sigma
+_MAX_SPEED_MPS = 70.0
 # Where the course is the heading (the rear axle) may be this far from what is positioned
 _LEVER_M = 1.5
 
@@ -47,11 +48,15 @@ class CourseTrack:
         One that is not newer is ignored, or starts anew where it is a whole window older.
         """
         points = self._points
+        xy = np.asarray(xy_map_m, np.float64)
         if points and stamp_ns <= points[-1][0]:
             if (points[-1][0] - stamp_ns) * _NS <= _SHORT_S:
                 return None
             points.clear()
-        points.append((stamp_ns, np.asarray(xy_map_m, np.float64)))
+        elif points and not _possible(xy - points[-1][1], (stamp_ns - points[-1][0]) * _NS,
+                                      sigma_m):
+            points.clear()      # a jump leads nowhere
+        points.append((stamp_ns, xy))
         while _stale(points, stamp_ns):
             points.popleft()
         if len(points) < _FEWEST:
@@ -91,6 +96,10 @@ def course(t_s: Array, xy_m: Array, sigma_m: float) -> Course:
     turn_radps = (vx * ay - vy * ax) / speed ** 2
     sigma = math.hypot(sigma_mps / speed, turn_radps * _LEVER_M / speed)
     return Course(math.atan2(vy, vx), min(sigma, math.pi), speed)
+
+
+def _possible(step_m: Array, seconds: float, sigma_m: float) -> bool:
+    return float(np.hypot(*step_m)) <= _MAX_SPEED_MPS * seconds + 3.0 * sigma_m
 
 
 def _stale(points: deque[tuple[int, Array]], now_ns: int) -> bool:

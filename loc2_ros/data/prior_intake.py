@@ -221,7 +221,7 @@ class PriorIntake:
         if base_T_child is None:
             raise BadMessage(Reason.NO_PRIOR, f'odometry places {child!r}, and nobody says where '
                                               f'that is on {base!r} (TF)')
-        return self._read_pose(msg, np.linalg.inv(base_T_child))
+        return self._read_pose(msg, np.asarray(np.linalg.inv(base_T_child), np.float64))
 
     def _read_initialpose(self, msg: Any) -> PoseMeasurement:
         source, wanted = self._settings['prior.source'], self._settings['map_frame']

@@ -55,8 +55,8 @@ def examine(bag: Bag, settings: Settings, noise: PriorNoise | None, seed: int = 
 
 def drive_topics(topics: DriveTopics) -> list[str]:
     """Return the topics that a run plays."""
-    return [t for t in (topics.image, topics.camera_info, topics.fix, topics.imu, topics.depth)
-            if t]
+    return [t for t in (topics.image, topics.camera_info, topics.fix, topics.imu, topics.depth,
+                        topics.odometry, topics.initialpose, topics.tf) if t]
 
 
 def tree_of(bag: Bag, settings: Settings) -> StaticTree:

@@ -12,6 +12,7 @@ from typing import Any
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Pose2
 from loc2_ros.data.bag import Bag
+from loc2_ros.data.heading_intake import imu_offset_rad
 from loc2_ros.data.messages import (
     BadMessage, heading_from_imu, position_from_fix, rotation_from_quaternion, stamp_ns)
 from loc2_ros.data.tf_tree import StaticTree, TransformError
@@ -147,7 +148,7 @@ def _from_sensors(bag: Bag, topics: DriveTopics, tree: StaticTree, frame: LocalF
     lever = np.array([fixes[t][2] for t in stamps.tolist()]).reshape(-1, 2)
     xy = frame.forward(lat, lon).reshape(-1, 2)
     yaw: Array = np.interp((stamps - times[0]) * 1e-9, (times - times[0]) * 1e-9, yaws)
-    offset = math.radians(settings['prior.heading_offset'])
+    offset = imu_offset_rad(settings)
     yaw = yaw + np.asarray(frame.convergence_rad(xy), np.float64) + offset
     c, s = np.cos(yaw), np.sin(yaw)
     base = xy - np.stack([c * lever[:, 0] - s * lever[:, 1],

@@ -12,6 +12,7 @@ from loc2_ros.data.bag import Bag, BagError
 from loc2_ros.data.depth_intake import TOPIC_PARAMETERS
 
 TRUTH, ORIGIN, TF_STATIC = '/ground_truth/odom', '/local_xy_origin', '/tf_static'
+TF, INITIALPOSE = '/tf', '/initialpose'
 # What kitti_adapter publishes beside a player; from a recording as well, a filter would count
 # every measurement twice
 ADAPTED = ('/kitti/fix', '/kitti/imu', '/kitti/twist')
@@ -32,6 +33,9 @@ class DriveTopics:
     truth: str | None
     origin: str | None
     depth: str | None = None
+    odometry: str | None = None
+    initialpose: str | None = None
+    tf: str | None = None
 
     @property
     def image_base(self) -> str:
@@ -54,7 +58,20 @@ def find_topics(bag: Bag, settings: Mapping[str, Any]) -> DriveTopics:
         image, _camera_info(bag, settings, image), fix,
         sensor_topic(bag, settings, 'imu_topic'),
         _present(bag, TRUTH, 'nav_msgs/msg/Odometry'),
-        _present(bag, ORIGIN, 'geometry_msgs/msg/PoseStamped'), _depth(bag, settings, image))
+        _present(bag, ORIGIN, 'geometry_msgs/msg/PoseStamped'), _depth(bag, settings, image),
+        _odometry(bag, settings),
+        _present(bag, INITIALPOSE, 'geometry_msgs/msg/PoseWithCovarianceStamped'),
+        _present(bag, TF, 'tf2_msgs/msg/TFMessage') if settings['odom_frame'] else None)
+
+
+def _odometry(bag: Bag, settings: Mapping[str, Any]) -> str | None:
+    """Return the odometry that the parameter names; no other: the truth is of the same type."""
+    named, kind = _absolute(settings['odometry_topic']), 'nav_msgs/msg/Odometry'
+    found = _present(bag, named, kind)
+    if found is None and settings['prior.source'] == 'odometry':
+        raise BagError(f'{bag.path} has no {kind} on {named} for prior.source odometry; choose '
+                       f'one with --param odometry_topic:=NAME')
+    return found
 
 
 def sensor_topic(bag: Bag, settings: Mapping[str, Any], parameter: str) -> str | None:

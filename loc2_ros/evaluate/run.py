@@ -25,6 +25,7 @@ from loc2_ros.data.depth_intake import DepthIntake
 from loc2_ros.data.images import read_image, read_panorama
 from loc2_ros.data.messages import camera_from_info, stamp_ns
 from loc2_ros.data.perturb import PriorNoise
+from loc2_ros.data.pose_messages import odometry_of_tf
 from loc2_ros.data.prior_intake import PriorIntake
 from loc2_ros.data.recording import Drive, drive_topics, examine
 from loc2_ros.data.reference import Reference
@@ -126,6 +127,14 @@ class Twin:
                 self._intake.add_fix(noise.fix(record.message) if noise else record.message)
             elif name == topics.imu:
                 self._intake.add_imu(noise.imu(record.message) if noise else record.message)
+            elif name == topics.odometry:
+                self._intake.add_odometry(record.message)
+            elif name == topics.initialpose:
+                self._intake.add_initialpose(record.message)
+            elif name == topics.tf:
+                odometry_of_tf(record.message, self._settings['odom_frame'],
+                               self._settings['base_frame'], self._drive.tree,
+                               self._intake.odometry.add)
             elif name == topics.depth:
                 self._depth.add(record.message)
             else:
@@ -185,7 +194,7 @@ class Twin:
         prior = self._intake.at(stamp)
         if isinstance(prior, Rejection):
             return prior, None
-        result = self._localizer.localize(image, prior, mount)
+        result = self._intake.settle(self._localizer.localize(image, prior, mount), prior)
         if isinstance(result, Rejection) and result.reason is Reason.NO_DEPTH:
             result = replace(result, detail=result.detail or self._no_depth or (
                 f'nothing on {self._drive.topics.depth} near the image stamp'))
@@ -212,7 +221,7 @@ class Twin:
         camera = self._camera_frame
         return self._drive.tree.lookup(camera, frame_id) if camera else None
 
-    def _mounting(self, frame_id: str) -> Any:
+    def _mounting(self, frame_id: str, stamp: int) -> Any:
         """Answer the intake: ``base_T_frame``, or None."""
         try:
             return self._drive.tree.lookup(self._settings['base_frame'], frame_id)

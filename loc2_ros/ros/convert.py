@@ -76,6 +76,16 @@ def datum_to_msg(frame: LocalFrame, map_frame: str, stamp_ns: int) -> PoseStampe
     return msg
 
 
+def datum_to_navsat(frame: LocalFrame, map_frame: str, stamp_ns: int) -> NavSatFix:
+    """Return the datum as a fix: where on Earth the origin of the map frame is."""
+    msg = NavSatFix()
+    msg.header.frame_id, msg.header.stamp = map_frame, stamp_to_msg(stamp_ns)
+    msg.status.status = NavSatStatus.STATUS_FIX
+    msg.latitude, msg.longitude = float(frame.lat_deg), float(frame.lon_deg)
+    msg.altitude = float(frame.height_m)
+    return msg
+
+
 def fix_to_pose(fix: Fix, map_frame: str) -> PoseWithCovarianceStamped:
     """Return a fix as the pose of base_link at the image's stamp."""
     pose = fix.map_T_base

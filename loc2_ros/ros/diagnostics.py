@@ -31,11 +31,14 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'image_qos': 'reliability of the image subscription',
         'image_encoding': 'encoding of the last image',
         'camera_calibrated': 'whether a usable camera_info has come',
-        'prior_source': 'where positions come from',
+        'prior_source': 'where the last prior came from: fix, odometry or initialpose',
         'prior_age_s': 'distance in time from the last image to the nearest prior',
         'prior_stddev_m': 'standard deviation of the last prior, per axis',
         'fix_status': 'status of the last NavSatFix',
         'fixes_received': 'NavSatFix messages that arrived',
+        'odometry_received': 'Odometry messages that arrived',
+        'odometry_resets': 'times that odometry jumped',
+        'filter_off_m': 'distance of the EKF on odometry_topic from the last fixes, if it is off',
         'input_problem': 'what is wrong with the last unusable input message',
         'clock_jumps': 'times that time went backwards',
         'tf_base_camera': 'whether base -> camera was known for the last image',
@@ -142,6 +145,7 @@ RULES: tuple[Rule, ...] = (
          'no image on {image_topic} for {image_silence_s:.0f} s'),
     Rule('input', ERROR, lambda v: v.get('reason_status') == ('input', ERROR), '{rejection}'),
     Rule('input', ERROR, _active(lambda v: not v.get('fixes_received')
+                                 and v.get('prior.source', 'fix') == 'fix'
                                  and v.get('image_silence_s', 0.0) > SILENCE_S),
          'no fix on {fix_topic} yet; compare with `ros2 topic list`'),
     Rule('input', WARN, lambda v: v.get('reason_status') == ('input', WARN), '{rejection}'),
@@ -151,6 +155,12 @@ RULES: tuple[Rule, ...] = (
          'no transform {base_frame} -> {fix_frame}: the antenna is taken for {base_frame}'),
     Rule('input', WARN, given('sigma_unknown'),
          'the fix gives no covariance; prior.position_stddev is used'),
+    Rule('input', WARN, _active(lambda v: v.get('prior.source') == 'odometry'
+                                and not v.get('odometry_received')),
+         'no odometry on {odometry_topic} yet; compare with `ros2 topic list`'),
+    Rule('input', WARN, given('filter_off_m'),
+         'the EKF on {odometry_topic} is {filter_off_m:.1f} m from the last fixes; if it has '
+         'locked them out, call its set_pose'),
     Rule('map', ERROR, given('map_error'), '{map_error}'),
     Rule('map', ERROR, lambda v: v.get('reason_status') == ('map', ERROR), '{rejection}'),
     Rule('map', WARN, lambda v: v.get('valid_fraction', 1.0) < 1.0,

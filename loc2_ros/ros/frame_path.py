@@ -78,7 +78,7 @@ class FramePath:
         if isinstance(prior, Rejection):
             return prior, None
         self._stats.prior(prior)
-        return self._localize(image, prior, mount), prior
+        return self._intake.settle(self._localize(image, prior, mount), prior), prior
 
     def _read(self, job: Job) -> Image:
         if self.settings['camera.model'] == 'equirectangular':
@@ -94,7 +94,8 @@ class FramePath:
         return self.camera
 
     def _wait(self, stamp: int, stopped: Callable[[], bool]) -> None:
-        """Wait for what belongs to an image but comes after it: priors, depth."""
+        """Wait for what belongs to an image but comes after it: odometry, priors, depth."""
+        self._frames.await_odometry(stamp)
         deadline = time.monotonic() + self.settings['prior.wait']
         self._intake.wait(stamp, self.settings['prior.wait'], stopped)
         depth: Any = getattr(self.localizer, 'depth', None)

@@ -175,8 +175,8 @@ class Loc2Node(LifecycleNode):
         """Return everything that diagnostics show."""
         found = {**self.stats.values(), **self._about, **about_map(self._localizer),
                  'state': self._state, 'path': self.settings['map.path'] or None,
-                 'checkpoint': self.settings['checkpoint'], 'prior_source': 'fix',
-                 **{k: self.settings[k] for k in ('odom_frame', 'base_frame', 'fix_topic')}}
+                 'checkpoint': self.settings['checkpoint'], **{k: self.settings[k] for k in (
+                     'odom_frame', 'base_frame', 'fix_topic', 'odometry_topic', 'prior.source')}}
         if self._datum is not None:
             frame, source = self._datum
             found['datum'] = f'{frame.lat_deg:.9f}, {frame.lon_deg:.9f}, {frame.height_m:.3f}'

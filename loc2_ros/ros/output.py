@@ -12,7 +12,8 @@ from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Fix, Prior
 from loc2_ros.ros.convert import (
-    datum_to_msg, diagnostics_to_msg, fix_to_navsat, fix_to_pose, prior_to_pose)
+    datum_to_msg, datum_to_navsat, diagnostics_to_msg, fix_to_navsat, fix_to_pose,
+    prior_to_pose)
 from loc2_ros.ros.diagnostics import evaluate
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -35,7 +36,7 @@ class Output:
         self._prior = node.create_publisher(
             PoseWithCovarianceStamped, '~/debug/prior',
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
-        self._origin: Any = None
+        self._latched: list[Any] = []
 
     def fix(self, fix: Fix, frame: LocalFrame) -> None:
         """Publish a fix, once, with the image's stamp."""
@@ -47,20 +48,28 @@ class Output:
         if self._prior.get_subscription_count() > 0:
             self._prior.publish(prior_to_pose(prior, self._settings['map_frame']))
 
-    def datum(self, frame: LocalFrame) -> None:
-        """Publish the datum, latched."""
-        if self._origin is None:
-            self._origin = self._node.create_publisher(
-                PoseStamped, 'local_xy_origin',
-                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-        now_ns = self._node.get_clock().now().nanoseconds
-        self._origin.publish(datum_to_msg(frame, self._settings['map_frame'], now_ns))
+    def datum(self, frame: LocalFrame, ours: bool) -> None:
+        """
+        Publish the datum, latched: as local_xy_origin for Mapviz, as a fix for maps in RViz.
+
+        :param ours: nobody else has sent the local_xy_origin.
+        """
+        map_frame = self._settings['map_frame']
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        if ours:
+            self._latch(PoseStamped, 'local_xy_origin', datum_to_msg(frame, map_frame, now_ns))
+        self._latch(NavSatFix, '~/datum', datum_to_navsat(frame, map_frame, now_ns))
+
+    def _latch(self, kind: Any, topic: str, message: Any) -> None:
+        publisher = self._node.create_publisher(
+            kind, topic, QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        publisher.publish(message)
+        self._latched.append(publisher)
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._pose, self._navsat, self._prior, self._origin):
-            if publisher is not None:
-                self._node.destroy_publisher(publisher)
+        for publisher in (self._pose, self._navsat, self._prior, *self._latched):
+            self._node.destroy_publisher(publisher)
 
 
 class Diagnostics:

@@ -11,24 +11,21 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Fix, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.messages import camera_from_info, stamp_ns
-from loc2_ros.data.prior_intake import PriorIntake
-from loc2_ros.ros.datum import DatumChooser
 from loc2_ros.ros.depth_input import DepthInput
 from loc2_ros.ros.frame_path import FramePath, Job, Localizer
 from loc2_ros.ros.image_input import encoding_of, ImageInput
 from loc2_ros.ros.output import Output
+from loc2_ros.ros.prior_input import PriorInput
 from loc2_ros.ros.stamps import StampGuard
-from loc2_ros.ros.tf import Frames, MapSender, MissingTransform
+from loc2_ros.ros.tf import Frames, MapSender
 from loc2_ros.ros.worker import Worker
 from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Imu, NavSatFix
+from sensor_msgs.msg import CameraInfo
 
 if TYPE_CHECKING:
     from loc2_ros.ros.node import Loc2Node
-
-_BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
 
 
 class Session:
@@ -46,24 +43,24 @@ class Session:
         self._output = Output(node, self._settings)
         self._frames = Frames(node, self._settings, node.tf_buffer)
         self._sender = MapSender(node, self._settings, self._frames)
-        self._intake = PriorIntake(self._settings, self._mounting)
+        self._priors = PriorInput(node, self._settings, self._frames, self._stats, self._trouble)
+        self._intake = self._priors.intake
         self._path = FramePath(localizer, self._intake, self._frames, self._stats,
                                self._settings, self._settings['camera_info_topic'])
         self._worker: Worker[Job] = Worker(self._work)
         self._camera_frame = self._settings['camera_frame']
-        self._fix_status: int | None = None
-        self._fix_frame = ''
+        self._resets = 0        # of odometry, as far as they have been answered
         if datum is not None:
             self._use_datum(*datum)
-        self._chooser = DatumChooser(node, datum[0] if datum else None, self._use_datum)
         self._worker.start()
         self._depth = DepthInput(node, self._settings, self._frames,
                                  getattr(localizer, 'depth', None), lambda: self._camera_frame,
                                  self._trouble)
-        self._subscriptions = [
-            self._listen(CameraInfo, 'camera_info_topic', self._on_camera_info, 10),
-            self._listen(NavSatFix, 'fix_topic', self._on_fix, 10),
-            self._listen(Imu, 'imu_topic', self._on_imu, 50)]
+        self._priors.listen(datum[0] if datum else None, self._use_datum)
+        self._info = node.create_subscription(
+            CameraInfo, self._settings['camera_info_topic'], self._on_camera_info,
+            QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())
         self.images = ImageInput(node, self._settings, self._on_image)
 
     def close(self) -> None:
@@ -71,10 +68,8 @@ class Session:
         self._open = False
         self.images.close()
         self._depth.close()
-        self._chooser.close()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._intake.clear()        # wakes a worker that waits for a prior
+        self._node.destroy_subscription(self._info)
+        self._priors.close()        # wakes a worker that waits for a prior
         self._stats.dropped(self._worker.stop())
         self._sender.close()
         self._frames.close()
@@ -105,11 +100,9 @@ class Session:
             'camera_calibrated': (
                 self._settings['camera.model'] == 'equirectangular'     # needs no calibration
                 or not isinstance(self._path.camera, (BadMessage, type(None)))),
-            'fix_status': self._fix_status, 'fix_frame': self._fix_frame,
             'tf_odom_base': missing if self._settings['odom_frame'] else None,
             'tf_error': self._sender.error or None, 'tf_stale': self._sender.too_old,
-            'lever_unknown': self._intake.lever_unknown,
-            'sigma_unknown': not self._intake.sigma_known}
+            **self._priors.values()}
 
     # ---- callbacks: they return within milliseconds -------------------------------------------
 
@@ -138,20 +131,6 @@ class Session:
             self._path.camera = error
             self._trouble(str(error))
 
-    def _on_fix(self, msg: NavSatFix) -> None:
-        self._stats.count('fixes_received')
-        self._fix_status, self._fix_frame = int(msg.status.status), msg.header.frame_id
-        try:
-            self._chooser.on_fix(self._intake.add_fix(msg))
-        except BadMessage as error:
-            self._trouble(str(error))
-
-    def _on_imu(self, msg: Imu) -> None:
-        try:
-            self._intake.add_imu(msg)
-        except BadMessage as error:
-            self._trouble(str(error))
-
     # ---- the worker ---------------------------------------------------------------------------
 
     def _work(self, job: Job) -> None:
@@ -160,6 +139,7 @@ class Session:
             return not self._open or job.epoch != self._epoch
         try:
             result, prior = self._path.run(job, stopped)
+            self._answer_resets()
             if stopped() or not self._node.context.ok():
                 self._stats.dropped()       # from before a jump of time, or nobody is left
             elif isinstance(result, Fix):
@@ -172,6 +152,14 @@ class Session:
                 self._node.get_logger().error(f'the worker failed:\n{detail}')
                 self._reject(Rejection(job.stamp_ns, Reason.MODEL_ERROR,
                                        detail=detail.strip().splitlines()[-1]))
+
+    def _answer_resets(self) -> None:
+        """Stop sending a map -> odom that belongs to odometry before its reset."""
+        resets = self._intake.odometry.resets
+        if resets != self._resets:
+            self._resets = resets
+            self._sender.forget()
+            self._node.get_logger().warning('odometry jumped: taken as its reset')
 
     def _publish(self, fix: Fix, prior: Prior | None) -> None:
         frame = self._intake.frame
@@ -201,22 +189,11 @@ class Session:
     def _use_datum(self, frame: LocalFrame, source: str) -> None:
         self._path.localizer.frame = frame
         self._intake.set_frame(frame)
-        if source != 'local_xy_origin':
-            self._output.datum(frame)
+        self._output.datum(frame, ours=source != 'local_xy_origin')
         self._on_datum(frame, source)
 
     def _mounting(self, frame_id: str) -> Array | None:
-        """Return base_T_frame at once, None where TF does not know it."""
-        try:
-            return self._frames.matrix(self._settings['base_frame'], frame_id, 0)
-        except MissingTransform:
-            return None
-
-    def _listen(self, kind: Any, topic: str, callback: Callable[[Any], None], depth: int) -> Any:
-        return self._node.create_subscription(
-            kind, self._settings[topic], callback,
-            QoSProfile(depth=depth, reliability=_BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        return self._frames.mounting(frame_id)
 
     def _trouble(self, sentence: str) -> None:
         self._stats.note(input_problem=sentence)

@@ -36,7 +36,8 @@ class Stats:
         """Start at zero again."""
         with self._lock:
             self._values = {'images_received': 0, 'images_dropped': 0, 'fixes': 0, 'rejected': 0,
-                            'consecutive_rejected': 0, 'fixes_received': 0, 'clock_jumps': 0}
+                            'consecutive_rejected': 0, 'fixes_received': 0,
+                            'odometry_received': 0, 'clock_jumps': 0}
             self._reasons.clear()
             self._arrivals.clear()
             self._since = time.monotonic()
@@ -65,7 +66,8 @@ class Stats:
 
     def prior(self, prior: Prior) -> None:
         """Remember the prior of the last image."""
-        self.note(prior_age_s=prior.age_s, prior_stddev_m=prior.sigma_xy_m)
+        self.note(prior_age_s=prior.age_s, prior_stddev_m=prior.sigma_xy_m,
+                  prior_source=prior.source)
 
     def rejected(self, rejection: Rejection) -> None:
         """Count a rejection under its reason."""

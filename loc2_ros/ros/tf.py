@@ -17,6 +17,7 @@ from geometry_msgs.msg import TransformStamped
 from loc2_ros.core.camera import Mount, mount_from_matrix
 from loc2_ros.core.values import Array, Pose2, Reason, Rejection
 from loc2_ros.data.messages import matrix_from_transform
+from loc2_ros.data.pose_messages import planar
 from loc2_ros.data.tf_tree import matrix_from_pose6
 from loc2_ros.ros.convert import stamp_to_msg, transform_to_msg
 import numpy as np
@@ -89,6 +90,30 @@ class Frames:
                                                  self._settings['tf.lookup_timeout']))
         except (MissingTransform, ValueError) as error:
             return Rejection(stamp_ns, Reason.NO_TF, detail=str(error))
+
+    def mounting(self, frame_id: str, stamp_ns: int = 0) -> Array | None:
+        """Return ``base_T_frame`` (4, 4) of a sensor at once, None where TF does not know it."""
+        try:
+            return self.matrix(self._settings['base_frame'], frame_id, stamp_ns)
+        except MissingTransform:
+            return None
+
+    def odometry(self, stamp_ns: int) -> Pose2 | None:
+        """Return the planar ``odom_T_base`` at a stamp at once, None where it is not known."""
+        return self._odometry(stamp_ns, 0.0)
+
+    def await_odometry(self, stamp_ns: int) -> None:
+        """Wait for the odometry of an image, if there is any; only the worker may."""
+        odom, base = self._settings['odom_frame'], self._settings['base_frame']
+        if odom and self.buffer.can_transform(odom, base, Time()):
+            self._odometry(stamp_ns, self._settings['tf.lookup_timeout'])
+
+    def _odometry(self, stamp_ns: int, timeout_s: float) -> Pose2 | None:
+        try:
+            return planar(self.matrix(self._settings['odom_frame'], self._settings['base_frame'],
+                                      stamp_ns, timeout_s))
+        except MissingTransform:
+            return None
 
     def ensure_static(self, camera_frame: str) -> None:
         """
@@ -179,6 +204,11 @@ class MapSender:
             self._map_T_odom, self._fix_ns, self._sent_ns = None, 0, 0
             self.too_old, self.error = False, ''
 
+    def forget(self) -> None:
+        """Drop the last correction, which was for odometry before its reset."""
+        with self._lock:
+            self._map_T_odom = None
+
     def close(self) -> None:
         """Stop sending."""
         if self._timer is not None:
@@ -203,9 +233,3 @@ def planar_to_matrix(pose: Pose2) -> Array:
     matrix[:2, :2] = [[c, -s], [s, c]]
     matrix[:2, 3] = pose.xy_m
     return matrix
-
-
-def matrix_to_planar(matrix: Array) -> Pose2:
-    """Return the planar part of a (4, 4) transform: x, y and the heading of the x axis."""
-    return Pose2(float(matrix[0, 3]), float(matrix[1, 3]),
-                 float(np.arctan2(matrix[1, 0], matrix[0, 0])))

@@ -9,54 +9,30 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
-from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.prior_intake import PriorIntake
 from loc2_ros.data.tf_tree import matrix_from_pose6
 from loc2_ros.ros.params import defaults
 import numpy as np
+from prior_messages import fix, FRAME, imu, S, T
 import pytest
 
-FRAME = LocalFrame(49.0, 8.4, 110.0)
-S = 1_000_000_000
-T = 1000 * S
 MOUNTS: dict[str, Array] = {'antenna': matrix_from_pose6([1.0, 2.0, 1.5, 0.0, 0.0, 0.0]),
                             'upside_down': matrix_from_pose6([0.0] * 3 + [math.pi, 0.0, 0.5])}
+
+
+def mounting(frame_id: str, stamp: int) -> Array | None:
+    """Answer as TF does for static mountings."""
+    return MOUNTS.get(frame_id)
 
 
 def intake(**changes: Any) -> PriorIntake:
     """Return an intake in the test frame, with default parameters but for those given."""
     settings = {**defaults(), **{k.replace('__', '.'): v for k, v in changes.items()}}
-    made = PriorIntake(settings, MOUNTS.get)
+    made = PriorIntake(settings, mounting)
     made.set_frame(FRAME)
     return made
-
-
-def stamp(ns: int) -> Any:
-    """Return a message stamp."""
-    return SimpleNamespace(sec=ns // S, nanosec=ns % S)
-
-
-def fix(ns: int, xy: tuple[float, float] = (10.0, 5.0), frame_id: str = '', **changes: Any) -> Any:
-    """Return a NavSatFix at a place in the map."""
-    lat, lon = FRAME.inverse(np.array(xy))
-    return SimpleNamespace(**{
-        'header': SimpleNamespace(stamp=stamp(ns), frame_id=frame_id), 'latitude': lat,
-        'longitude': lon, 'altitude': 110.0, 'status': SimpleNamespace(status=0),
-        'position_covariance': [4.0, 0, 0, 0, 4.0, 0, 0, 0, 9.0], 'position_covariance_type': 2,
-        **changes})
-
-
-def imu(ns: int, yaw: float, frame_id: str = '', rotation: Array | None = None) -> Any:
-    """Return an Imu whose x axis points at a yaw, or with a full rotation."""
-    from loc2_ros.data.messages import quaternion_from_rotation
-    r = matrix_from_pose6([0.0] * 5 + [yaw])[:3, :3] if rotation is None else rotation
-    x, y, z, w = quaternion_from_rotation(r)
-    return SimpleNamespace(
-        header=SimpleNamespace(stamp=stamp(ns), frame_id=frame_id),
-        orientation=SimpleNamespace(x=x, y=y, z=z, w=w),
-        orientation_covariance=[0.01, 0, 0, 0, 0.01, 0, 0, 0, 0.01])
 
 
 def prior_of(made: PriorIntake, ns: int = T) -> Prior:
@@ -132,7 +108,7 @@ def test_the_heading_offset_is_added_and_the_meridians_converge() -> None:
 
 
 def test_messages_from_before_the_datum_count_once_it_is_known() -> None:
-    made = PriorIntake(defaults(), MOUNTS.get)
+    made = PriorIntake(defaults(), mounting)
     made.add_fix(fix(T))
     made.add_imu(imu(T, 0.5))
     assert refusal_of(made).reason == Reason.NO_PRIOR and 'datum' in refusal_of(made).detail

@@ -308,7 +308,7 @@ class World:
         session = node.session
         return (session.values()['camera_calibrated'] and session._mounting('camera') is not None
                 and node.stats.values()['fixes_received'] > 0
-                and session._intake._buffer._heading.stamps)
+                and session._intake._sources.gnss._heading.stamps)
 
     def frame(self, stamp=None, **changes):
         """Send an image with a prior just after it; return its stamp."""

@@ -155,7 +155,7 @@ def test_a_prior_that_is_too_old_is_refused_with_its_age(world: World) -> None:
     world.fix(world.now() - 5 * SECOND)
     node.session._intake.clear()
     world.fix(world.now() - 5 * SECOND)
-    world.until(lambda: node.session._intake._buffer._position.stamps, 'the old prior')
+    world.until(lambda: node.session._intake._sources.gnss._position.stamps, 'the old prior')
     world.image(world.now())
     world.counted('prior_stale')
     world.level('input', 1, 'prior_stale')
@@ -250,5 +250,5 @@ def test_a_parameter_that_is_out_of_range_or_of_a_wrong_type_is_refused_at_run_t
         refused = result(name, value)
         assert not refused.successful and text in refused.reason
     assert result('prior.max_age', 7.5).successful
-    world.until(lambda: node.session._intake._buffer.max_age_s == 7.5, 'the new value in use')
+    world.until(lambda: node.session._intake._sources.gnss.max_age_s == 7.5, 'the new value in use')
     recovers(world)

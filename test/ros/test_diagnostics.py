@@ -82,7 +82,7 @@ def test_the_largest_latency_stays_until_time_jumps() -> None:
 
 
 def test_sentences_use_known_values_only() -> None:
-    others = {'image_topic', 'fix_topic', 'odom_frame', 'base_frame', 'fix_frame', 'rejection'}
+    others = {'image_topic', 'fix_topic', 'odometry_topic', 'odom_frame', 'base_frame', 'fix_frame', 'rejection'}
     known = others.union(*KEYS.values())
     for rule in RULES:
         names = {name for _, name, _, _ in string.Formatter().parse(rule.sentence) if name}
