@@ -5,9 +5,11 @@ Whether a fix agrees with the fixes before it, moved by odometry.
 
 Fixes that agree form a chain. One chain leads; a fix of any other is refused, but counts for
 its chain. Votes are forgotten by half in ``relocate_s``, so that the majority of the recent past
-leads: a wrong chain gives way to the right one, however long it was. A chain ends when nothing
-was added to it for ``memory_s``, or when odometry was reset; so no chain can refuse fixes for
-longer than that, even if they agree with nothing.
+leads: a wrong chain gives way to the right one, however long it was. The new one must have lasted
+as long itself, or a fault soon after the start would outvote the little that was before.
+
+A chain ends when nothing was added to it for ``memory_s``, or when odometry was reset; so no
+chain can refuse fixes for longer than that, even if they agree with nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class TrustLimits:
     When two fixes agree: closer than this plus three deviations of what both claim.
 
     :param max_innovation_m: 0 switches every check off.
-    :param relocate_s: the time in which votes are forgotten by half.
+    :param relocate_s: in it votes are forgotten by half; the least that a new chain has to last.
     :param memory_s: a chain to which nothing is added ends after this time.
     """
 
@@ -53,8 +55,9 @@ class Predicted:
 
 @dataclass
 class _Chain:
-    """Fixes that agree: the last of them, their votes and their number."""
+    """Fixes that agree: since when, the last of them, their votes and their number."""
 
+    since_ns: int
     last: Fix
     votes: float = 1.0
     count: int = 1
@@ -87,7 +90,7 @@ class Trust:
             return fix
         self._forget(fix.stamp_ns)
         if self._leader is None:
-            self._leader, self._others = self._match(fix) or _Chain(_bare(fix)), []
+            self._leader, self._others = self._match(fix) or _begin(fix), []
             return fix
         if self._agrees(self._leader, fix):
             _extend(self._leader, fix)
@@ -95,14 +98,19 @@ class Trust:
         refusal = self._refusal(self._leader, fix)
         chain = self._match(fix)
         if chain is None:
-            self._add(_Chain(_bare(fix)))
+            self._add(_begin(fix))
             return refusal
-        if chain.count < _FEWEST or chain.votes < self._leader.votes - _EPSILON:
+        if not self._may_lead(chain, self._leader):
             return refusal
         self._others.remove(chain)
         self._others.append(self._leader)
         self._leader = chain
         return fix
+
+    def _may_lead(self, chain: _Chain, leader: _Chain) -> bool:
+        lasted_s = (chain.last.stamp_ns - chain.since_ns) * _NS
+        return (chain.count >= _FEWEST and lasted_s >= self.limits.relocate_s - _EPSILON
+                and chain.votes >= leader.votes - _EPSILON)
 
     def _forget(self, now_ns: int) -> None:
         """Let votes fade, and end chains that odometry or time has cut off."""
@@ -162,6 +170,10 @@ class Trust:
             'innovation_m': distance, 'max_innovation_m': max_distance,
             'innovation_deg': math.degrees(turn), 'max_innovation_deg': math.degrees(max_turn)},
             evidence=fix.evidence)
+
+
+def _begin(fix: Fix) -> _Chain:
+    return _Chain(fix.stamp_ns, _bare(fix))
 
 
 def _extend(chain: _Chain, fix: Fix) -> None:

@@ -130,7 +130,14 @@ def test_slow_images_are_judged_as_fast_ones() -> None:
     trust = Trust(east, LIMITS)
     judged(trust, [fix(2.0 * k, (0.0, 40.0)) for k in range(30)])
     right = judged(trust, [fix(60.0 + 2.0 * k) for k in range(6)])
-    assert right == [False, False, True, True, True, True]
+    assert right == [False, False, False, True, True, True]     # 6 s are the first above 5
+
+
+def test_a_fault_soon_after_the_start_does_not_outvote_the_little_that_was_before() -> None:
+    trust = Trust(east, LIMITS)
+    assert all(judged(trust, [fix(0.1 * k) for k in range(4)]))
+    assert not any(judged(trust, [fix(0.4 + 0.1 * k, yaw=math.pi / 2) for k in range(40)]))
+    assert isinstance(trust.judge(fix(4.5)), Fix)
 
 
 # ---- when to look from GNSS -------------------------------------------------------------------

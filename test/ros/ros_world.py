@@ -16,6 +16,7 @@ from loc2_ros.core.values import Fix, Pose2
 from loc2_ros.data.tf_tree import matrix_from_pose6
 from loc2_ros.ros.convert import stamp_to_msg, transform_to_msg
 from loc2_ros.ros.node import Loc2Node
+from nav_msgs.msg import Odometry
 import numpy as np
 import rclpy
 from rclpy.context import Context
@@ -277,6 +278,27 @@ class World:
         msg.orientation_covariance = [0.01, 0.0, 0.0, 0.0, 0.01, 0.0, 0.0, 0.0, 0.01]
         self.publishers['imu'].publish(msg)
 
+    def odometry(self, stamp, pose, frame_id='map', child='base_link', variance=0.25):
+        """Send an Odometry: in the map that of an EKF."""
+        msg = Odometry(child_frame_id=child)
+        msg.header.stamp, msg.header.frame_id = stamp_to_msg(stamp), frame_id
+        fill(msg.pose, pose, variance)
+        self.sender('odometry', Odometry, '/odometry').publish(msg)
+
+    def initialpose(self, stamp, pose, frame_id='map'):
+        """Send an initialpose; ``stamp`` may be 0."""
+        msg = PoseWithCovarianceStamped()
+        msg.header.stamp, msg.header.frame_id = stamp_to_msg(stamp), frame_id
+        fill(msg.pose, pose, 0.25)
+        self.sender('initialpose', PoseWithCovarianceStamped, '/initialpose').publish(msg)
+
+    def sender(self, name, kind, topic):
+        """Return a publisher that somebody listens to."""
+        if name not in self.publishers:
+            self.publishers[name] = self.node.create_publisher(kind, topic, 10)
+            self.until(self.publishers[name].get_subscription_count, topic)
+        return self.publishers[name]
+
     def image(self, stamp, frame_id='camera', **changes):
         """Send an image; ``stamp`` may be 0."""
         msg = Image(width=WIDTH, height=HEIGHT, encoding='rgb8', step=3 * WIDTH)
@@ -317,6 +339,14 @@ class World:
         self.fix(stamp + 1_000_000)
         self.imu(stamp + 1_000_000)
         return stamp
+
+
+def fill(msg, pose, variance):
+    """Fill a PoseWithCovariance with a planar pose."""
+    msg.pose.position.x, msg.pose.position.y = pose.x_m, pose.y_m
+    msg.pose.orientation.z = math.sin(pose.yaw_rad / 2)
+    msg.pose.orientation.w = math.cos(pose.yaw_rad / 2)
+    msg.covariance = np.diag([variance, variance, 1.0, 1.0, 1.0, 0.01]).ravel()
 
 
 def stamped(parent, child, pose, stamp):
