@@ -320,6 +320,60 @@ def test_the_truth_of_another_frame_is_brought_to_base_link(drive: Path, tmp_pat
     assert moved.y_m == pytest.approx(100.0 + c * 1.405 - c * 0.32)
 
 
+def with_odometry(path: Path, out: Path, edit: Callable[[Any, Any], Any]) -> Path:
+    """Copy a recording with its truth as an EKF's output, and as transforms odom -> base_link."""
+    odom_T_map = Pose2(-40.0, 9.0, 1.3)
+    with open_bag(path) as bag, BagWriter(out) as writer:
+        for topic in bag.topics.values():
+            writer.add_topic(topic.name, topic.msgtype, topic.qos)
+        writer.add_topic('/odometry', 'nav_msgs/msg/Odometry')
+        writer.add_topic('/tf', 'tf2_msgs/msg/TFMessage')
+        for record in bag.records():
+            message = edit(record.topic.name, record.message)
+            if message is not None:
+                writer.write(record.topic.name, record.log_ns, message)
+            if record.topic.name != TRUTH:
+                continue
+            truth = record.message
+            writer.write('/odometry', record.log_ns, truth)
+            q, p = truth.pose.pose.orientation, truth.pose.pose.position
+            pose = odom_T_map @ Pose2(p.x, p.y, 2.0 * math.atan2(q.z, q.w))
+            matrix = np.eye(4)
+            c, s = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
+            matrix[:2, :2], matrix[:2, 3] = [[c, -s], [s, c]], pose.xy_m
+            stamp = truth.header.stamp.sec * 10**9 + truth.header.stamp.nanosec
+            message = drive_messages.static_transforms(stamp, matrix, np.eye(4))
+            message.transforms[:] = message.transforms[:1]
+            message.transforms[0].header.frame_id = 'odom'
+            message.transforms[0].child_frame_id = 'base_link'
+            writer.write('/tf', record.log_ns, message)
+    return out
+
+
+def test_an_ekf_in_the_recording_gives_the_prior_as_it_does_in_the_node(
+        drive: Path, tmp_path: Path) -> None:
+    path = with_odometry(drive, tmp_path / 'ekf.mcap', lambda topic, m: m)
+    result = run(path, changes={'prior.source': 'odometry', 'prior.heading': 'odometry'})
+    assert outcomes(result) == ['fix'] * IMAGES
+    assert result.metrics()['position_error_m']['p95'] < 0.05
+    with pytest.raises(BagError, match='prior.source odometry; choose one with'):
+        run(drive, changes={'prior.source': 'odometry'})
+
+
+def test_transforms_of_odometry_carry_priors_and_catch_a_receiver_that_jumps(
+        drive: Path, tmp_path: Path) -> None:
+    def jump(topic: str, m: Any) -> Any:
+        if topic == FIX:
+            late = m.header.stamp.sec * 10**9 + m.header.stamp.nanosec - START_NS
+            m.latitude += 0.003 if late > 1_100_000_000 else 0.0        # 330 m
+        return m
+    path = with_odometry(drive, tmp_path / 'jump.mcap', jump)
+    told = outcomes(run(path))
+    assert told[:5] == ['fix'] * 5 and set(told[6:]) == {'prior_jump'}
+    # Without odometry nobody can tell, once the receiver stays there
+    assert outcomes(run(path, changes={'odom_frame': ''}))[-1] == 'fix'
+
+
 def test_a_truncated_recording_is_told_before_anything_runs(drive: Path, tmp_path: Path) -> None:
     path = tmp_path / 'cut.mcap'
     path.write_bytes(drive.read_bytes()[:20_000])
