@@ -1,7 +1,7 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Write the tables of README.md and kitti.md that the code declares: parameters and diagnostics.
+Write the tables of README.md, diagnostics.md and kitti.md that the code declares.
 
 Run ``python docs/tables.py`` after a change; ``test/test_readme.py`` compares.
 """
@@ -13,12 +13,15 @@ import re
 from typing import Any
 
 from loc2_ros.ros import kitti_adapter_params
-from loc2_ros.ros.diagnostics import KEYS
+from loc2_ros.ros.diagnostics import KEYS, RULES
 from loc2_ros.ros.param import Param
 from loc2_ros.ros.params import PARAMS
+from loc2_ros.ros.reasons import EXPLAINED
 
 README = Path(__file__).parent.parent / 'README.md'
+DIAGNOSTICS = Path(__file__).parent / 'diagnostics.md'
 KITTI = Path(__file__).parent / 'kitti.md'
+LEVELS = ('OK', 'WARN', 'ERROR')
 
 
 def parameters(table: tuple[Param, ...] = PARAMS, mark: str = ' *') -> str:
@@ -34,6 +37,21 @@ def diagnostics() -> str:
     rows = [f'| `loc2: {status}` | `{key}` | {escape(meaning)} |'
             for status, keys in KEYS.items() for key, meaning in keys.items()]
     return '\n'.join(['| status | key | meaning |', '|---|---|---|', *rows])
+
+
+def rules() -> str:
+    """Return the table of what makes a status WARN or ERROR, in the order in which they count."""
+    rows = [f'| `loc2: {r.status}` | {LEVELS[r.level]} | {escape(r.sentence)} | '
+            f'{escape(r.remedy)} |' for r in RULES]
+    return '\n'.join(['| status | level | message | what to do |', '|---|---|---|---|', *rows])
+
+
+def reasons() -> str:
+    """Return the table of rejections."""
+    rows = [f'| `{reason.value}` | {escape(e.means)} | {escape(e.remedy)} | '
+            + (f'`{e.status}` {LEVELS[e.level]}' if e.status else '') + ' |'
+            for reason, e in EXPLAINED.items()]
+    return '\n'.join(['| reason | means | what to do | also |', '|---|---|---|---|', *rows])
 
 
 def default(param: Param) -> str:
@@ -54,6 +72,7 @@ def escape(text: str) -> str:
 def filled(text: str) -> str:
     """Return a page with its tables up to date."""
     for name, table in (('parameters', parameters()), ('diagnostics', diagnostics()),
+                        ('rules', rules()), ('reasons', reasons()),
                         ('adapter', parameters(kitti_adapter_params.PARAMS, ''))):
         text = re.sub(rf'(<!-- {name}: [^>]* -->\n).*?(<!-- end -->)',
                       lambda found: f'{found[1]}{table}\n{found[2]}', text, flags=re.DOTALL)
@@ -61,5 +80,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == '__main__':
-    for page in (README, KITTI):
+    for page in (README, DIAGNOSTICS, KITTI):
         page.write_text(filled(page.read_text()))

@@ -14,7 +14,7 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import Limits
 from loc2_ros.core.similarity import ScalePrior
 from loc2_ros.crops import Crops
-from loc2_ros.maps.store import open_store
+from loc2_ros.maps.store import MapStore, open_store
 from loc2_ros.maps.values import PX_RANGE, SIZE_RANGE_M
 from loc2_ros.model.contract import Contract, ContractError
 from loc2_ros.model.depth import DepthImages, DepthSource, FlatGround, LidarDepth, ModelDepth
@@ -106,8 +106,7 @@ def localizer_of(model: Model, settings: LocalizerSettings, frame: LocalFrame) -
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '
                          'image, lidar or flat')
     # Last of what may fail, so that nothing is left open
-    store = open_store(settings.map_path, cache_mb=settings.cache_mb,
-                       map_offset_m=_pair(settings.map_offset_m), ahead=True)
+    store = open_map(settings)
     network = Network(replace(model, contract=contract))
     network.warm_up()
     quality = Quality.of(contract, settings.covariance_floor, settings.covariance_scale)
@@ -115,6 +114,16 @@ def localizer_of(model: Model, settings: LocalizerSettings, frame: LocalFrame) -
                      solver_of(contract, settings), quality, depth, settings.seed,
                      settings.camera_height,
                      Crops(network, crop_grid(contract, settings), settings.crops_mb))
+
+
+def open_map(settings: LocalizerSettings) -> MapStore:
+    """
+    Open the map of a localizer.
+
+    :raises MapError: it cannot be used; one sentence with the remedy.
+    """
+    return open_store(settings.map_path, cache_mb=settings.cache_mb,
+                      map_offset_m=_pair(settings.map_offset_m), ahead=True)
 
 
 DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, torch.device, torch.dtype], DepthSource]] = {

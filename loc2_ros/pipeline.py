@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 import math
+import threading
 import time
 from typing import Any
 
@@ -42,7 +43,7 @@ class Localizer:
     Localizes images in one map.
 
     :param network: the model.
-    :param store: the aerial map; may be exchanged while running.
+    :param store: the aerial map; `exchange` takes another while running.
     :param frame: the map frame; may be exchanged, as when the datum becomes known.
     :param quality: turns what the solver saw into a covariance and a score.
     :param camera_height_m: above the ground; 0 takes the mount's, as if base_link were on it.
@@ -57,6 +58,9 @@ class Localizer:
         self.depth, self.seed, self.camera_height_m = depth, seed, camera_height_m
         self.crops = crops or Crops(network, CropGrid(network.contract.heading_up))
         self.explain = False        # evidence with layout and votes, which cost time
+        self._free = threading.Condition()
+        self._in_use: MapStore | None = None
+        self._closed = False
 
     @property
     def contract(self) -> Contract:
@@ -66,12 +70,34 @@ class Localizer:
     def localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
         """Estimate the pose of base_link at ``image.stamp_ns``; never raises for bad data."""
         frame = self.frame
-        result = self._localize(image, prior, mount, frame)
-        self.crops.look_ahead(frame, prior)
-        return result
+        with self._free:
+            store = self._in_use = self.store
+        try:
+            result = self._localize(image, prior, mount, frame, store)
+            self.crops.look_ahead(frame, prior)
+            return result
+        finally:
+            with self._free:
+                self._in_use = None
+                self._free.notify_all()
 
-    def _localize(self, image: Image, prior: Prior, mount: Mount,
-                  frame: LocalFrame) -> Fix | Rejection:
+    def exchange(self, store: MapStore) -> None:
+        """
+        Take another map; an image under way ends on the one it began with, which is then closed.
+
+        :raises RuntimeError: the localizer has been closed, and now the new map is as well.
+        """
+        with self._free:
+            closed, before = self._closed, self.store
+            if not closed:
+                self.store = store
+                self._free.wait_for(lambda: self._in_use is not before)
+        (store if closed else before).close()
+        if closed:
+            raise RuntimeError('the localizer was closed meanwhile')
+
+    def _localize(self, image: Image, prior: Prior, mount: Mount, frame: LocalFrame,
+                  store: MapStore) -> Fix | Rejection:
         watch = _Watch()
         contract = self.contract
         view = _expected_camera(prior, mount)
@@ -79,7 +105,7 @@ class Localizer:
             return Rejection(image.stamp_ns, Reason.NO_HEADING,
                              {'heading_range_deg': contract.heading_range_deg},
                              f'the model {contract.name} needs a heading prior')
-        tile = self.crops.at(self.store, frame, view, prior)
+        tile = self.crops.at(store, frame, view, prior)
         watch.lap('crop')
         if tile.covered == 0.0 or not tile.covered >= self.limits.min_valid_fraction:
             return Rejection(image.stamp_ns, Reason.MAP_COVERAGE,
@@ -150,6 +176,8 @@ class Localizer:
 
     def close(self) -> None:
         """Release the map and the network's memory."""
+        with self._free:
+            self._closed = True
         self.crops.close()
         self.store.close()
         self.network.close()

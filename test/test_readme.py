@@ -14,6 +14,7 @@ from typing import Any
 
 from loc2_ros.core.values import Reason
 from loc2_ros.evaluate.metrics import RunFacts, summarize
+from loc2_ros.ros.rules import RULES
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,14 +46,23 @@ def test_the_tables_of_parameters_and_diagnostics_are_those_of_the_code() -> Non
     spec.loader.exec_module(module)
     assert module.filled(README) == README, 'run python docs/tables.py'
     assert module.parameters() in README and module.diagnostics() in README
+    for page in sorted((ROOT / 'docs').glob('*.md')):
+        assert module.filled(page.read_text()) == page.read_text(), 'run python docs/tables.py'
     kitti = (ROOT / 'docs' / 'kitti.md').read_text()
-    assert module.filled(kitti) == kitti, 'run python docs/tables.py'
     assert '| `stddev.velocity` | `0.1` |' in kitti
 
 
-def test_every_reason_for_a_rejection_is_explained() -> None:
-    table, = tables('Why an image')
-    assert names(table) == {reason.value for reason in Reason}
+def test_every_reason_for_a_rejection_and_every_rule_is_explained_with_what_to_do() -> None:
+    text = (ROOT / 'docs' / 'diagnostics.md').read_text()
+    rows = [[cell.strip() for cell in re.split(r'(?<!\\)\|', line)[1:-1]]
+            for line in text.splitlines() if line.startswith('|')]
+    reasons = {row[0].strip('`'): row for row in rows if row[0].startswith('`')}
+    for reason in Reason:
+        _, means, remedy, _ = reasons[reason.value]
+        assert len(means) > 10 and len(remedy) > 5
+    assert sum(row[1] in ('WARN', 'ERROR') for row in rows) == len(RULES)
+    assert all(len(rule.remedy) > 5 for rule in RULES)
+    assert 'docs/diagnostics.md' in README
 
 
 def test_every_figure_of_metrics_json_is_defined() -> None:
@@ -83,7 +93,10 @@ def test_links_lead_somewhere(page: str) -> None:
         if target.startswith('#'):
             assert target[1:] in anchors
         elif '://' not in target:
-            assert ((ROOT / page).parent / target).exists(), target
+            path, _, anchor = target.partition('#')
+            found = (ROOT / page).parent / path
+            assert found.exists(), target
+            assert not anchor or f'## {anchor}' in found.read_text().lower(), target
 
 
 def test_tests_that_the_conventions_point_to_exist() -> None:

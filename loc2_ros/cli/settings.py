@@ -23,7 +23,7 @@ def load_settings(files: Sequence[str], params: Sequence[str], **named: Any) -> 
     :param named: values from options of their own, ``__`` for a dot; None and '' are left out.
     :raises ParameterError: one sentence with the remedy.
     """
-    from loc2_ros.ros.params import check, defaults, parse
+    from loc2_ros.ros.params import check, check_together, defaults, parse
     settings = defaults()
     for file in files:
         for name, value in read_file(find_config(file)):
@@ -35,6 +35,7 @@ def load_settings(files: Sequence[str], params: Sequence[str], **named: Any) -> 
             check(name, value)
             settings[name] = value
     settings.update(parse(text) for text in params)
+    check_together(settings)
     return settings
 
 

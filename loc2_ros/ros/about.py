@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+from datetime import date
+import math
 from typing import Any, Mapping
 
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.maps.values import MapError
+from loc2_ros.core.values import Array
+from loc2_ros.maps.values import MapError, MapStore
 from loc2_ros.ros.frame_path import Localizer
 from loc2_ros.ros.params import localizer_settings
+import numpy as np
+
+_YEAR_S = 365.25 * 86400.0
 
 
 def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
@@ -29,6 +35,16 @@ def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
     return load_localizer(LocalizerSettings(**localizer_settings(settings)), frame)
 
 
+def open_map(settings: Mapping[str, Any]) -> MapStore:
+    """
+    Open the map that the parameters name.
+
+    :raises MapError: one sentence with the remedy.
+    """
+    from loc2_ros.loading import LocalizerSettings, open_map as open_it
+    return open_it(LocalizerSettings(**localizer_settings(settings)))
+
+
 def about_model(localizer: Any) -> dict[str, Any]:
     """Return checkpoint, device and so on; a fake may have none of it."""
     about = getattr(localizer, 'about', None)
@@ -46,3 +62,48 @@ def about_map(localizer: Any) -> dict[str, Any]:
             'attribution': info.attribution or None, 'imagery_date': info.date,
             'tiles_missing': stats.holes, 'tiles_broken': stats.broken,
             'tile_error': stats.last_error or None}
+
+
+def about_place(localizer: Any, frame: LocalFrame | None, xy_map_m: Array | None,
+                now_ns: int) -> dict[str, Any]:
+    """Return how old the imagery is, and how far the last fix is from where it ends."""
+    store = getattr(localizer, 'store', None)
+    if store is None:
+        return {}
+    contract = getattr(localizer, 'contract', None)
+    found = {'imagery_age_years': age_years(store.info.date, now_ns),
+             'crop_size_m': getattr(contract, 'tile_m', None)}
+    if store.info.bounds is not None and frame is not None and xy_map_m is not None:
+        found['distance_to_edge_m'] = edge_m(store.info.bounds, frame, xy_map_m)
+    return found
+
+
+def edge_m(bounds_deg: tuple[float, float, float, float], frame: LocalFrame,
+           xy_map_m: Array) -> float:
+    """
+    Return how far a point is from the nearest edge of a map, negative outside.
+
+    :param bounds_deg: west, south, east, north.
+    """
+    west, south, east, north = bounds_deg
+    lat, lon = (float(n) for n in frame.inverse(xy_map_m))
+    edges = ((lat, west, lon - west), (lat, east, east - lon),
+             (south, lon, lat - south), (north, lon, north - lat))
+    return min(math.copysign(float(np.linalg.norm(frame.forward(at, along) - xy_map_m)), inside)
+               for at, along, inside in edges)
+
+
+def age_years(taken: str | None, now_ns: int) -> float | None:
+    """
+    Return the age of imagery, None where it is not known.
+
+    :param taken: a year, month or day as ISO 8601 writes them, or an interval, whose end counts.
+    :param now_ns: node clock; 0 while simulated time has not begun.
+    """
+    parts = (taken or '').split('/')[-1].split('T')[0].split('-')
+    try:
+        year, month, day = (int(part) for part in [*parts, '1', '1'][:3])
+        days = (date(year, month, day) - date(1970, 1, 1)).days
+    except ValueError:
+        return None
+    return (now_ns / 1e9 - 86400.0 * days) / _YEAR_S if now_ns > 0 else None

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from loc2_ros.ros.params import BY_NAME, check, Param, ParameterError, PARAMS, unknown
+from loc2_ros.ros.params import (BY_NAME, check, check_together, Param, ParameterError, PARAMS,
+                                 unknown)
 from rcl_interfaces.msg import (FloatingPointRange, IntegerRange, ParameterDescriptor,
                                 SetParametersResult)
 from rclpy.node import Node
@@ -37,7 +38,10 @@ def declare(node: Node, table: tuple[Param, ...] = PARAMS) -> dict[str, Any]:
     for name in given:
         if name not in names and not name.startswith(_FOREIGN):
             node.get_logger().warning(f'ignored: {unknown(name, names)}')
-    return values(node, table)
+    declared = values(node, table)
+    if table is PARAMS:
+        check_together(declared)
+    return declared
 
 
 def values(node: Node, table: tuple[Param, ...] = PARAMS) -> dict[str, Any]:
@@ -45,14 +49,16 @@ def values(node: Node, table: tuple[Param, ...] = PARAMS) -> dict[str, Any]:
     return {param.name: plain(node.get_parameter_or(param.name, None)) for param in table}
 
 
-def verdict(parameters: list[Parameter]) -> SetParametersResult:
-    """Judge a change at run time; the callback of the node, without effects."""
-    for parameter in parameters:
-        if parameter.name in BY_NAME:
-            try:
-                check(parameter.name, plain(parameter))
-            except ParameterError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+def verdict(node: Node, parameters: list[Parameter]) -> SetParametersResult:
+    """Judge a change at run time as a whole, without effects; the node polls its parameters."""
+    changed = {p.name: plain(p) for p in parameters if p.name in BY_NAME}
+    try:
+        for name, value in changed.items():
+            check(name, value)
+        if changed:
+            check_together({**values(node), **changed})
+    except ParameterError as error:
+        return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
 
 

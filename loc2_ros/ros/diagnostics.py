@@ -1,9 +1,10 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-The diagnostics as data: which keys stand in which status, and what makes them WARN or ERROR.
+The diagnostics as data: which keys stand in which status.
 
-No ROS in here; ``convert.diagnostics_to_msg`` makes the message.
+What makes them WARN or ERROR is in ``rules.py``. No ROS in here; ``convert.diagnostics_to_msg``
+makes the message.
 """
 
 from __future__ import annotations
@@ -12,13 +13,10 @@ from dataclasses import dataclass
 import math
 from typing import Any, Callable, Mapping
 
-from loc2_ros.core.values import Reason
+from loc2_ros.ros.reasons import ERROR, OK, REASONS, WARN
+from loc2_ros.ros.rules import RULES, Values
 
-OK, WARN, ERROR = 0, 1, 2
-Values = Mapping[str, Any]
-
-SILENCE_S = 5.0             # no image for so long is an error
-LATENCY_WARN_S = 2.5        # half the history of the EKF configuration
+__all__ = ['ERROR', 'evaluate', 'KEYS', 'OK', 'REASONS', 'RULES', 'WARN']
 
 KEYS: Mapping[str, Mapping[str, str]] = {
     'input': {
@@ -61,6 +59,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'map_warnings': 'what a user of the map should know',
         'attribution': 'whose imagery it is',
         'imagery_date': 'when it was flown',
+        'imagery_age_years': 'how long ago that was, node clock',
+        'distance_to_edge_m': 'from the last fix to where the map ends, negative outside',
         'map_error': 'why the map could not be opened',
     },
     'localization': {
@@ -68,6 +68,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'rejected': 'images that gave no pose, for a reason',
         'consecutive_rejected': 'of these, the last in a row',
         'reason': 'why the last image was rejected',
+        'remedy': 'what to do about it',
         'matches': 'matches of the last fix',
         'inliers': 'matches that agree with the last fix',
         'inlier_ratio': 'inliers / matches',
@@ -95,86 +96,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# What a rejection says about the status it belongs to; all the rest concerns localization alone
-REASONS: Mapping[Reason, tuple[str, int]] = {
-    Reason.NO_CAMERA_INFO: ('input', ERROR), Reason.BAD_CAMERA_INFO: ('input', ERROR),
-    Reason.BAD_IMAGE: ('input', ERROR), Reason.NO_TF: ('input', ERROR),
-    Reason.NO_PRIOR: ('input', ERROR), Reason.PRIOR_STALE: ('input', WARN),
-    Reason.PRIOR_JUMP: ('input', WARN), Reason.NO_HEADING: ('input', WARN),
-    Reason.BAD_STAMP: ('input', WARN), Reason.IMAGE_STALE: ('input', WARN),
-    Reason.NO_DEPTH: ('input', WARN), Reason.MAP_COVERAGE: ('map', ERROR),
-    Reason.MODEL_ERROR: ('model', ERROR),
-}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """
-    A condition on the values that raises a status to a level.
-
-    :param when: true where the rule applies.
-    :param sentence: a format string over the values.
-    """
-
-    status: str
-    level: int
-    when: Callable[[Values], bool]
-    sentence: str
-
-
-def above(key: str, limit: float) -> Callable[[Values], bool]:
-    """Return a condition: the value is a number above the limit."""
-    return lambda v: isinstance(v.get(key), (int, float)) and v[key] > limit
-
-
-def given(key: str) -> Callable[[Values], bool]:
-    """Return a condition: there is a value, and it is not empty or zero."""
-    return lambda v: bool(v.get(key))
-
-
-def _active(condition: Callable[[Values], bool]) -> Callable[[Values], bool]:
-    return lambda v: v.get('state') == 'active' and condition(v)
-
-
-# The first rule of the highest level gives the message
-RULES: tuple[Rule, ...] = (
-    Rule('input', ERROR, _active(lambda v: not v.get('images_received')
-                                 and v.get('image_silence_s', 0.0) > SILENCE_S),
-         'no image on {image_topic} yet; compare with `ros2 topic list`'),
-    Rule('input', ERROR, _active(above('image_silence_s', SILENCE_S)),
-         'no image on {image_topic} for {image_silence_s:.0f} s'),
-    Rule('input', ERROR, lambda v: v.get('reason_status') == ('input', ERROR), '{rejection}'),
-    Rule('input', ERROR, _active(lambda v: not v.get('fixes_received')
-                                 and v.get('prior.source', 'fix') == 'fix'
-                                 and v.get('image_silence_s', 0.0) > SILENCE_S),
-         'no fix on {fix_topic} yet; compare with `ros2 topic list`'),
-    Rule('input', WARN, lambda v: v.get('reason_status') == ('input', WARN), '{rejection}'),
-    Rule('input', ERROR, given('tf_stale'), 'map -> {odom_frame} is too old and no longer sent'),
-    Rule('input', WARN, given('tf_error'), '{tf_error}'),
-    Rule('input', WARN, given('lever_unknown'),
-         'no transform {base_frame} -> {fix_frame}: the antenna is taken for {base_frame}'),
-    Rule('input', WARN, given('sigma_unknown'),
-         'the fix gives no covariance; prior.position_stddev is used'),
-    Rule('input', WARN, _active(lambda v: v.get('prior.source') == 'odometry'
-                                and not v.get('odometry_received')),
-         'no odometry on {odometry_topic} yet; compare with `ros2 topic list`'),
-    Rule('input', WARN, given('filter_off_m'),
-         'the EKF on {odometry_topic} is {filter_off_m:.1f} m from the last fixes; if it has '
-         'locked them out, call its set_pose'),
-    Rule('map', ERROR, given('map_error'), '{map_error}'),
-    Rule('map', ERROR, lambda v: v.get('reason_status') == ('map', ERROR), '{rejection}'),
-    Rule('map', WARN, lambda v: v.get('valid_fraction', 1.0) < 1.0,
-         'the map covers {valid_fraction:.0%} of the last crop'),
-    Rule('map', WARN, given('tiles_broken'), '{tiles_broken} tiles cannot be read: {tile_error}'),
-    Rule('localization', ERROR, given('many_rejected'),
-         '{consecutive_rejected} images rejected in a row: {rejection}'),
-    Rule('localization', WARN, given('rejection'), 'last image rejected: {rejection}'),
-    Rule('localization', WARN, above('latency_max_s', LATENCY_WARN_S),
-         'latency up to {latency_max_s:.1f} s; the EKF needs a history_length of twice that'),
-    Rule('model', ERROR, given('model_error'), '{model_error}'),
-    Rule('model', ERROR, lambda v: v.get('reason_status') == ('model', ERROR), '{rejection}'),
-    Rule('model', WARN, given('fell_back_to_cpu'), 'no usable GPU: the network runs on the CPU'),
-)
+# Shown before they are known: without them nobody can set up a filter
+ALWAYS = ('latency_s', 'latency_max_s')
 
 FINE: Mapping[str, Callable[[Values], str]] = {
     'input': lambda v: 'images arrive' if v.get('images_received') else f'{v.get("state")}',
@@ -210,7 +133,8 @@ def _evaluate(status: str, values: Values, node_name: str) -> Status:
     for rule in RULES:
         if rule.status == status and rule.level > level and rule.when(values):
             level, message = rule.level, rule.sentence.format_map(_Gaps(values))
-    shown = {key: text(values[key]) for key in KEYS[status] if values.get(key) is not None}
+    shown = {key: text(values.get(key)) for key in KEYS[status]
+             if values.get(key) is not None or key in ALWAYS}
     if status == 'localization':
         shown.update((k, text(v)) for k, v in sorted(values.items()) if k.startswith('rejected.'))
     return Status(f'{node_name}: {status}', level, message, shown)
@@ -218,6 +142,8 @@ def _evaluate(status: str, values: Values, node_name: str) -> Status:
 
 def text(value: Any) -> str:
     """Return a value for people: six digits, true and false in lower case."""
+    if value is None:
+        return 'unknown'
     if isinstance(value, bool):
         return 'true' if value else 'false'
     if isinstance(value, float):

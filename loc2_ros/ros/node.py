@@ -10,12 +10,13 @@ from typing import Any, Callable, Mapping
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.values import MapError
-from loc2_ros.ros.about import about_map, about_model, load
+from loc2_ros.ros.about import about_map, about_model, about_place, load
 from loc2_ros.ros.datum import datum_from_settings
 from loc2_ros.ros.declare import declare, values, verdict
 from loc2_ros.ros.frame_path import Localizer
 from loc2_ros.ros.output import Diagnostics
 from loc2_ros.ros.params import ParameterError
+from loc2_ros.ros.services import Services
 from loc2_ros.ros.session import Session
 from loc2_ros.ros.stats import Stats
 import rclpy
@@ -24,7 +25,6 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from std_srvs.srv import SetBool, Trigger
 import tf2_ros
 
 LocalizerFactory = Callable[[Mapping[str, Any], LocalFrame], Localizer]
@@ -43,14 +43,14 @@ class Loc2Node(LifecycleNode):
         """
         super().__init__('loc2', **node)
         self.settings = declare(self)
-        self.add_on_set_parameters_callback(verdict)
+        self.add_on_set_parameters_callback(lambda given: verdict(self, given))
         self.stats = Stats()
         # With the node, so that a backward jump of its clock clears the buffer
         self.tf_buffer = tf2_ros.Buffer(node=self)
         self.session: Session | None = None
         self._factory = localizer_factory
-        self._localizer: Localizer | None = None
-        self._state = 'unconfigured'
+        self.localizer: Localizer | None = None
+        self.state = 'unconfigured'
         self._about: dict[str, Any] = {}        # what configure found out, for diagnostics
         self._datum: tuple[LocalFrame, str] | None = None
         self._enabled = True
@@ -60,8 +60,7 @@ class Loc2Node(LifecycleNode):
         self.create_timer(self.settings['diagnostics.period'], self._tick, clock=self._wall)
         self.create_timer(1.0, self._follow, clock=self._wall)
         self._keep_alive()
-        self.create_service(SetBool, '~/enable', self._on_enable)
-        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.offered = Services(self)
         self._jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1),
                           on_clock_change=True), post_callback=lambda jump: self._on_jump())
@@ -91,6 +90,12 @@ class Loc2Node(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and release everything."""
         return self._transition('shutdown', 'finalized', self._release)
+
+    def enable(self, on: bool) -> None:
+        """Look at images or drop them, from now on and after the next activation."""
+        self._enabled = on
+        if self.session is not None:
+            self.session.enabled = on
 
     def close(self) -> None:
         """Stop the worker and release everything; call it before the executor is shut down."""
@@ -124,7 +129,7 @@ class Loc2Node(LifecycleNode):
                 self._about[wrong] = sentence
             self.diagnostics.publish()
             return _FAILURE
-        self._state = reached
+        self.state = reached
         self.get_logger().info(f'{name}: done')
         self.diagnostics.publish()
         return _SUCCESS
@@ -136,21 +141,21 @@ class Loc2Node(LifecycleNode):
         frame = datum_from_settings(self.settings)
         self._datum = None if frame is None else (frame, 'parameter')
         # The localizer gets its real frame when the datum is known; crops wait for that
-        self._localizer = self._factory(self.settings, frame or LocalFrame(0.0, 0.0))
-        self._about = {**about_model(self._localizer),
+        self.localizer = self._factory(self.settings, frame or LocalFrame(0.0, 0.0))
+        self._about = {**about_model(self.localizer),
                        'warmup_ms': 1e3 * (time.monotonic() - started)}
         self.get_logger().info(f'loaded {self.settings["checkpoint"]} and the map in '
                                f'{self._about["warmup_ms"] / 1e3:.1f} s')
         if notice := self._about.get('depth_notice'):
             self.get_logger().warning(notice)
-        if warnings := about_map(self._localizer).get('map_warnings'):
+        if warnings := about_map(self.localizer).get('map_warnings'):
             self.get_logger().warning(f'{self.settings["map.path"]}: {warnings}')
 
     def _activate(self) -> None:
-        if self._localizer is None:
+        if self.localizer is None:
             raise RuntimeError('nothing is configured')
         self.stats.reset()
-        self.session = Session(self, self._localizer, self._datum, self._on_datum)
+        self.session = Session(self, self.localizer, self._datum, self._on_datum)
         self.session.enabled = self._enabled
 
     def _deactivate(self) -> None:
@@ -160,8 +165,8 @@ class Loc2Node(LifecycleNode):
 
     def _release(self) -> None:
         self._deactivate()
-        localizer: Any = self._localizer
-        self._localizer = None
+        localizer: Any = self.localizer
+        self.localizer = None
         if hasattr(localizer, 'close'):
             localizer.close()
         self._about, self._datum = {}, None
@@ -173,8 +178,8 @@ class Loc2Node(LifecycleNode):
 
     def values(self) -> dict[str, Any]:
         """Return everything that diagnostics show."""
-        found = {**self.stats.values(), **self._about, **about_map(self._localizer),
-                 'state': self._state, 'path': self.settings['map.path'] or None,
+        found = {**self.stats.values(), **self._about, **about_map(self.localizer),
+                 'state': self.state, 'path': self.settings['map.path'] or None,
                  'checkpoint': self.settings['checkpoint'], **{k: self.settings[k] for k in (
                      'odom_frame', 'base_frame', 'fix_topic', 'odometry_topic', 'prior.source')}}
         if self._datum is not None:
@@ -183,11 +188,13 @@ class Loc2Node(LifecycleNode):
             found['datum_source'] = source
         if self.session is not None:
             found.update(self.session.values())
+        found.update(about_place(self.localizer, self._datum[0] if self._datum else None,
+                                 found.get('xy_map_m'), self.get_clock().now().nanoseconds))
         limit = self.settings['gate.max_consecutive']
         found['many_rejected'] = found['consecutive_rejected'] > limit
         return found
 
-    # ---- timers, services, clock --------------------------------------------------------------
+    # ---- timers, clock ------------------------------------------------------------------------
 
     def _tick(self) -> None:
         # Polled: Humble has no callback after a parameter was set
@@ -201,21 +208,7 @@ class Loc2Node(LifecycleNode):
 
     def _follow(self) -> None:
         if self.session is not None:
-            self.session.images.follow()
-
-    def _on_enable(self, request: Any, response: Any) -> Any:
-        self._enabled = request.data
-        if self.session is not None:
-            self.session.enabled = request.data
-        response.success, response.message = True, 'enabled' if request.data else 'disabled'
-        return response
-
-    def _on_reset(self, request: Any, response: Any) -> Any:
-        response.success = self.session is not None
-        response.message = 'prior, slot and transforms forgotten' if self.session else 'not active'
-        if self.session is not None:
-            self.session.restart()
-        return response
+            self.session.follow()
 
     def _on_jump(self) -> None:
         self.get_logger().warning('time went backwards: prior, slot and transforms forgotten')

@@ -176,8 +176,16 @@ PARAMS: tuple[Param, ...] = (
          low=0.1, high=3600.0),
     _row('tf.lookup_timeout', 0.1, 's', 'How long the worker waits for a transform.',
          low=0.0, high=5.0),
+    _row('debug.images', True, '',
+         'Serve ~/debug/*, which costs the next image some time, while somebody subscribes.'),
     _row('diagnostics.period', 1.0, 's', 'Time between two diagnostics messages.',
          low=0.1, high=60.0, **_R),
+)
+
+# Pairs that must be in order, whichever of the two is changed
+NOT_ABOVE: tuple[tuple[str, str, str], ...] = (
+    ('gate.relocate_time', 'gate.memory', 'fixes are forgotten before they can outvote others'),
+    ('tf.tolerance', 'tf.max_age', 'map -> odom would outlive its age'),
 )
 
 BY_NAME: Mapping[str, Param] = {param.name: param for param in PARAMS}
@@ -225,6 +233,19 @@ def check(name: str, value: Any) -> None:
     problem = BY_NAME[name].problem(value)
     if problem:
         raise ParameterError(problem)
+
+
+def check_together(values: Mapping[str, Any]) -> None:
+    """
+    Check parameters against each other; each of them has been checked alone.
+
+    :param values: of every parameter, as they would be.
+    :raises ParameterError: two of them contradict each other.
+    """
+    for low, high, why in NOT_ABOVE:
+        if values[low] > values[high]:
+            raise ParameterError(f'{low} {values[low]:g} must not exceed {high} '
+                                 f'{values[high]:g}, or {why}; set both in one call')
 
 
 def unknown(name: str, known: tuple[str, ...] = ()) -> str:

@@ -8,14 +8,17 @@ import traceback
 from typing import Any, Callable, TYPE_CHECKING
 
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.core.values import Array, Fix, Prior, Reason, Rejection
+from loc2_ros.core.values import Array, Fix, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.messages import camera_from_info, stamp_ns
+from loc2_ros.ros.asked import Callers, PATIENCE_S
+from loc2_ros.ros.debug import Debug
 from loc2_ros.ros.depth_input import DepthInput
 from loc2_ros.ros.frame_path import FramePath, Job, Localizer
 from loc2_ros.ros.image_input import encoding_of, ImageInput
 from loc2_ros.ros.output import Output
 from loc2_ros.ros.prior_input import PriorInput
+from loc2_ros.ros.results import Results
 from loc2_ros.ros.stamps import StampGuard
 from loc2_ros.ros.tf import Frames, MapSender
 from loc2_ros.ros.worker import Worker
@@ -38,11 +41,14 @@ class Session:
         self._node, self._on_datum = node, on_datum
         self._stats, self._settings = node.stats, node.settings
         self._epoch, self._open = 0, True
-        self._last_reason: Reason | None = None
         self._stamps = StampGuard(self._settings)
         self._output = Output(node, self._settings)
         self._frames = Frames(node, self._settings, node.tf_buffer)
         self._sender = MapSender(node, self._settings, self._frames)
+        self._results = Results(node, self._output, self._sender)
+        self._debug = Debug(node, self._settings, lambda: self._path.localizer)
+        self._callers = Callers(node.offered.wake)
+        self._skipped: Job | None = None    # the newest image, if nobody has looked at it
         self._priors = PriorInput(node, self._settings, self._frames, self._stats, self._trouble)
         self._intake = self._priors.intake
         self._path = FramePath(localizer, self._intake, self._frames, self._stats,
@@ -71,9 +77,11 @@ class Session:
         self._node.destroy_subscription(self._info)
         self._priors.close()        # wakes a worker that waits for a prior
         self._stats.dropped(self._worker.stop())
+        self._callers.close('the node was deactivated before an image was localized')
         self._sender.close()
         self._frames.close()
         self._output.close()
+        self._debug.close()
         # After SIGINT the node's own logger has lost its /rosout
         alive = self._node.context.ok()
         (self._node.get_logger() if alive else get_logger('loc2_ros')).info(self._stats.summary())
@@ -81,6 +89,8 @@ class Session:
     def restart(self) -> None:
         """Forget everything that depends on time; results still on their way are dropped."""
         self._epoch += 1
+        self._skipped = None
+        self._callers.coming(False)
         self._stats.dropped(self._worker.clear())
         self._stamps.clear()
         self._frames.clear()
@@ -91,6 +101,21 @@ class Session:
     def retune(self) -> None:
         """Take changed parameters."""
         self._intake.retune(self._settings)
+
+    def localize_next(self) -> Any:
+        """Return a future of (success, sentence) about the newest image, or else the next."""
+        future = self._callers.add()
+        job, self._skipped = self._skipped, None
+        limit_s = self._settings['max_image_age']
+        if job is not None and not 0 < limit_s < (self._now_ns() - job.stamp_ns) / 1e9:
+            self._stats.dropped(-1)     # it was counted when it was skipped
+            self._offer(job)
+        return future
+
+    def follow(self) -> None:
+        """Do what is due about once a second: follow the camera, end somebody's patience."""
+        self.images.follow()
+        self._callers.expire(f'no image on {self.images.topic} for {PATIENCE_S:.0f} s')
 
     def values(self) -> dict[str, Any]:
         """Return what diagnostics show of it."""
@@ -115,13 +140,22 @@ class Session:
             self.restart()
         problem = self._stamps.problem(stamp, now)
         if problem is not None:
-            self._reject(problem)
+            self._callers.take()(False, self._results.reject(problem))
             return
         if not self._settings['camera_frame']:
             self._camera_frame = msg.header.frame_id
         self._depth.place()
-        skipped = not self.enabled or self._stamps.skip(stamp)
-        if skipped or self._worker.offer(Job(msg, stamp, self._epoch)):
+        job = Job(msg, stamp, self._epoch)
+        if not self._callers and (not self.enabled or self._stamps.skip(stamp)):
+            self._skipped = job
+            self._stats.dropped()
+        else:
+            self._skipped = None
+            self._offer(job)
+
+    def _offer(self, job: Job) -> None:
+        self._callers.coming()
+        if self._worker.offer(job):
             self._stats.dropped()
 
     def _on_camera_info(self, msg: CameraInfo) -> None:
@@ -135,23 +169,32 @@ class Session:
 
     def _work(self, job: Job) -> None:
         """Localize one image and publish; runs in the worker thread."""
+        answer = self._callers.take()
+        try:
+            answer(*self._localize(job))
+        except Exception:   # noqa: B902 (a dead worker would be a silent node)
+            detail = traceback.format_exc()
+            last = detail.strip().splitlines()[-1]
+            answer(False, last)
+            if self._node.context.ok():
+                self._node.get_logger().error(f'the worker failed:\n{detail}')
+                self._results.reject(Rejection(job.stamp_ns, Reason.MODEL_ERROR, detail=last))
+
+    def _localize(self, job: Job) -> tuple[bool, str]:
+        """Return whether there is a fix, and the sentence about it."""
         def stopped() -> bool:
             return not self._open or job.epoch != self._epoch
-        try:
-            result, prior = self._path.run(job, stopped)
-            self._answer_resets()
-            if stopped() or not self._node.context.ok():
-                self._stats.dropped()       # from before a jump of time, or nobody is left
-            elif isinstance(result, Fix):
-                self._publish(result, prior)
-            else:
-                self._reject(result, prior)
-        except Exception:   # noqa: B902 (a dead worker would be a silent node)
-            if self._node.context.ok():
-                detail = traceback.format_exc()
-                self._node.get_logger().error(f'the worker failed:\n{detail}')
-                self._reject(Rejection(job.stamp_ns, Reason.MODEL_ERROR,
-                                       detail=detail.strip().splitlines()[-1]))
+        outcome = self._path.run(job, stopped)
+        self._answer_resets()
+        if stopped() or not self._node.context.ok():
+            self._stats.dropped()       # from before a jump of time, or nobody is left
+            return False, 'the result was dropped: time jumped, or the node was deactivated'
+        if isinstance(outcome.result, Fix):
+            said = self._results.fix(outcome.result, self._intake.frame)
+        else:
+            said = self._results.reject(outcome.result)
+        self._debug.show(outcome)
+        return isinstance(outcome.result, Fix), said
 
     def _answer_resets(self) -> None:
         """Stop sending a map -> odom that belongs to odometry before its reset."""
@@ -160,29 +203,6 @@ class Session:
             self._resets = resets
             self._sender.forget()
             self._node.get_logger().warning('odometry jumped: taken as its reset')
-
-    def _publish(self, fix: Fix, prior: Prior | None) -> None:
-        frame = self._intake.frame
-        if frame is None:
-            raise RuntimeError('a fix without a map frame')
-        self._output.fix(fix, frame)
-        self._stats.fixed(fix, (self._now_ns() - fix.stamp_ns) / 1e9)
-        if prior is not None:
-            self._output.prior(prior)
-        self._sender.on_fix(fix.stamp_ns, fix.map_T_base)
-        if self._last_reason is not None:
-            self._node.get_logger().info('localized again', throttle_duration_sec=2.0)
-        self._last_reason = None
-        self._node.diagnostics.publish_changes()
-
-    def _reject(self, rejection: Rejection, prior: Prior | None = None) -> None:
-        self._stats.rejected(rejection)
-        if prior is not None:
-            self._output.prior(prior)
-        if rejection.reason != self._last_reason:       # transitions, not repetitions
-            self._node.get_logger().warning(f'no fix: {rejection}', throttle_duration_sec=2.0)
-        self._last_reason = rejection.reason
-        self._node.diagnostics.publish_changes()
 
     # ---- helpers ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import time
 from typing import Any, Mapping
 
 from loc2_ros.core.values import Fix, Prior, Rejection
-from loc2_ros.ros.diagnostics import REASONS
+from loc2_ros.ros.reasons import EXPLAINED, REASONS
 
 _RATE_WINDOW = 20       # images over which the rate is taken
 
@@ -77,7 +77,8 @@ class Stats:
             self._values['consecutive_rejected'] += 1
             self._values.update(
                 reason=rejection.reason.value, rejection=str(rejection),
-                reason_status=REASONS.get(rejection.reason))
+                reason_status=REASONS.get(rejection.reason),
+                remedy=EXPLAINED[rejection.reason].remedy)
             for key in ('valid_fraction', 'age_s'):
                 if key in rejection.numbers:
                     name = 'prior_age_s' if key == 'age_s' else key
@@ -89,7 +90,8 @@ class Stats:
             v = self._values
             v['fixes'] += 1
             v['consecutive_rejected'] = 0
-            v.update(reason=None, rejection=None, reason_status=None, input_problem=None)
+            v.update(reason=None, rejection=None, reason_status=None, remedy=None,
+                     input_problem=None, xy_map_m=fix.map_T_base.xy_m)
             v.update(matches=fix.n_matches, inliers=fix.n_inliers, score=fix.score,
                      inlier_ratio=fix.n_inliers / fix.n_matches if fix.n_matches else 0.0,
                      scale=fix.scale, prior_distance_m=fix.prior_distance_m,

@@ -53,7 +53,7 @@ def test_every_transition_works_twice(context: Context) -> None:
         assert node.trigger_deactivate() == SUCCESS and node.session is None
         assert node.trigger_activate() == SUCCESS
         assert node.trigger_deactivate() == SUCCESS
-        assert node.trigger_cleanup() == SUCCESS and node._localizer is None
+        assert node.trigger_cleanup() == SUCCESS and node.localizer is None
     assert node.trigger_shutdown() == SUCCESS
     node.destroy_node()
 
