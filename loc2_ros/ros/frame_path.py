@@ -44,6 +44,15 @@ class Job:
     epoch: int
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image; with the image and the prior, if the localizer was asked."""
+
+    result: Fix | Rejection
+    image: Image | None = None
+    prior: Prior | None = None
+
+
 class FramePath:
     """Everything that the worker does with an image before it publishes."""
 
@@ -55,30 +64,29 @@ class FramePath:
         self._info_topic = info_topic
         self.camera: Camera | BadMessage | None = None
 
-    def run(self, job: Job, stopped: Callable[[], bool]
-            ) -> tuple[Fix | Rejection, Prior | None]:
+    def run(self, job: Job, stopped: Callable[[], bool]) -> Outcome:
         """
         Localize one image.
 
         :param stopped: true when waiting has become pointless.
-        :returns: the fix or why there is none, and the prior that was used.
         """
         camera_frame = self.settings['camera_frame'] or job.msg.header.frame_id
         self._frames.ensure_static(camera_frame)
         try:
             image = self._read(job)
         except BadMessage as error:
-            return self._refused(job, error), None
+            return Outcome(self._refused(job, error))
         mount = self._frames.mount(camera_frame, job.stamp_ns)
         self._stats.note(tf_base_camera=isinstance(mount, Mount))
         if isinstance(mount, Rejection):
-            return mount, None
+            return Outcome(mount)
         self._wait(job.stamp_ns, stopped)
         prior = self._intake.at(job.stamp_ns)
         if isinstance(prior, Rejection):
-            return prior, None
+            return Outcome(prior)
         self._stats.prior(prior)
-        return self._intake.settle(self._localize(image, prior, mount), prior), prior
+        result = self._intake.settle(self._localize(image, prior, mount), prior)
+        return Outcome(result, image, prior)
 
     def _read(self, job: Job) -> Image:
         if self.settings['camera.model'] == 'equirectangular':

@@ -1,6 +1,6 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""What the node publishes: the pose, the same as NavSatFix, the prior, the datum, diagnostics."""
+"""What the node publishes: the pose, the same as NavSatFix, the datum, diagnostics."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any, Mapping
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.core.values import Fix, Prior
+from loc2_ros.core.values import Fix
 from loc2_ros.ros.convert import (
-    datum_to_msg, datum_to_navsat, diagnostics_to_msg, fix_to_navsat, fix_to_pose,
-    prior_to_pose)
+    datum_to_msg, datum_to_navsat, diagnostics_to_msg, fix_to_navsat, fix_to_pose)
 from loc2_ros.ros.diagnostics import evaluate
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import NavSatFix
 
@@ -33,20 +32,12 @@ class Output:
             qos_overriding_options=overrides())
         self._navsat = node.create_publisher(
             NavSatFix, '~/fix', QoSProfile(depth=10), qos_overriding_options=overrides())
-        self._prior = node.create_publisher(
-            PoseWithCovarianceStamped, '~/debug/prior',
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         self._latched: list[Any] = []
 
     def fix(self, fix: Fix, frame: LocalFrame) -> None:
         """Publish a fix, once, with the image's stamp."""
         self._pose.publish(fix_to_pose(fix, self._settings['map_frame']))
         self._navsat.publish(fix_to_navsat(fix, frame, self._settings['base_frame']))
-
-    def prior(self, prior: Prior) -> None:
-        """Publish a prior as it was used, while somebody listens."""
-        if self._prior.get_subscription_count() > 0:
-            self._prior.publish(prior_to_pose(prior, self._settings['map_frame']))
 
     def datum(self, frame: LocalFrame, ours: bool) -> None:
         """
@@ -68,7 +59,7 @@ class Output:
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._pose, self._navsat, self._prior, *self._latched):
+        for publisher in (self._pose, self._navsat, *self._latched):
             self._node.destroy_publisher(publisher)
 
 

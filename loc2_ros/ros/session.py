@@ -8,9 +8,11 @@ import traceback
 from typing import Any, Callable, TYPE_CHECKING
 
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.core.values import Array, Fix, Prior, Reason, Rejection
+from loc2_ros.core.values import Array, Fix, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.messages import camera_from_info, stamp_ns
+from loc2_ros.ros.about import about_map
+from loc2_ros.ros.debug import Debug
 from loc2_ros.ros.depth_input import DepthInput
 from loc2_ros.ros.frame_path import FramePath, Job, Localizer
 from loc2_ros.ros.image_input import encoding_of, ImageInput
@@ -41,6 +43,8 @@ class Session:
         self._last_reason: Reason | None = None
         self._stamps = StampGuard(self._settings)
         self._output = Output(node, self._settings)
+        self._debug = Debug(node, self._settings,
+                            lambda: about_map(localizer).get('attribution') or '')
         self._frames = Frames(node, self._settings, node.tf_buffer)
         self._sender = MapSender(node, self._settings, self._frames)
         self._priors = PriorInput(node, self._settings, self._frames, self._stats, self._trouble)
@@ -74,6 +78,7 @@ class Session:
         self._sender.close()
         self._frames.close()
         self._output.close()
+        self._debug.close()
         # After SIGINT the node's own logger has lost its /rosout
         alive = self._node.context.ok()
         (self._node.get_logger() if alive else get_logger('loc2_ros')).info(self._stats.summary())
@@ -138,14 +143,18 @@ class Session:
         def stopped() -> bool:
             return not self._open or job.epoch != self._epoch
         try:
-            result, prior = self._path.run(job, stopped)
+            outcome = self._path.run(job, stopped)
+            result = outcome.result
             self._answer_resets()
             if stopped() or not self._node.context.ok():
                 self._stats.dropped()       # from before a jump of time, or nobody is left
-            elif isinstance(result, Fix):
-                self._publish(result, prior)
+                return
+            if isinstance(result, Fix):
+                self._publish(result)
             else:
-                self._reject(result, prior)
+                self._reject(result)
+            if outcome.image is not None and outcome.prior is not None:
+                self._debug.show(outcome.image, outcome.prior, result)
         except Exception:   # noqa: B902 (a dead worker would be a silent node)
             if self._node.context.ok():
                 detail = traceback.format_exc()
@@ -161,24 +170,20 @@ class Session:
             self._sender.forget()
             self._node.get_logger().warning('odometry jumped: taken as its reset')
 
-    def _publish(self, fix: Fix, prior: Prior | None) -> None:
+    def _publish(self, fix: Fix) -> None:
         frame = self._intake.frame
         if frame is None:
             raise RuntimeError('a fix without a map frame')
         self._output.fix(fix, frame)
         self._stats.fixed(fix, (self._now_ns() - fix.stamp_ns) / 1e9)
-        if prior is not None:
-            self._output.prior(prior)
         self._sender.on_fix(fix.stamp_ns, fix.map_T_base)
         if self._last_reason is not None:
             self._node.get_logger().info('localized again', throttle_duration_sec=2.0)
         self._last_reason = None
         self._node.diagnostics.publish_changes()
 
-    def _reject(self, rejection: Rejection, prior: Prior | None = None) -> None:
+    def _reject(self, rejection: Rejection) -> None:
         self._stats.rejected(rejection)
-        if prior is not None:
-            self._output.prior(prior)
         if rejection.reason != self._last_reason:       # transitions, not repetitions
             self._node.get_logger().warning(f'no fix: {rejection}', throttle_duration_sec=2.0)
         self._last_reason = rejection.reason
