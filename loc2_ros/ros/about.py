@@ -64,6 +64,12 @@ def about_map(localizer: Any) -> dict[str, Any]:
             'tile_error': stats.last_error or None}
 
 
+def attribution(localizer: Any) -> str:
+    """Return whose imagery the map is, '' if unknown."""
+    store = getattr(localizer, 'store', None)
+    return '' if store is None else str(store.info.attribution)
+
+
 def about_place(localizer: Any, frame: LocalFrame | None, xy_map_m: Array | None,
                 now_ns: int) -> dict[str, Any]:
     """Return how old the imagery is, and how far the last fix is from where it ends."""

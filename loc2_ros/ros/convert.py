@@ -52,12 +52,6 @@ def depth_from_msg(msg: Any) -> NDArray[np.float32]:
     return depth_in_metres(raw, unit)
 
 
-def decode_png(png: bytes) -> NDArray[np.uint8]:
-    """Return the pixels (H, W, 3), RGB, of a PNG of our own."""
-    bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    return np.asarray(bgr[..., ::-1], np.uint8)
-
-
 def datum_from_msg(msg: PoseStamped) -> LocalFrame:
     """
     Read a local_xy_origin: x = longitude, y = latitude, z = height.

@@ -1,163 +1,115 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-The debug topics: each message is built only while somebody listens to it.
+Pictures of each image in ROS: matches, overlay, the aerial crop, the lifted points.
 
-The worker builds them after the pose was published. They cost the next image its time: a picture
-takes a good part of a second.
+Each is built only while somebody subscribes, in a thread of its own: pictures take longer than
+poses, and then the newest wins. They are those that ``loc2 visualize`` draws.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-import threading
-import traceback
 from typing import Any, Callable, Mapping
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from loc2_ros.core.values import Evidence
+from loc2_ros.core.values import Evidence, Fix, Image, Prior, Rejection
+from loc2_ros.data.images import decode_compressed
 from loc2_ros.ros.convert import prior_to_pose
-from loc2_ros.ros.debug_messages import aerial_marker, lifted_points, png_to_image, rgb_to_image
-from loc2_ros.ros.frame_path import Outcome
+from loc2_ros.ros.debug_messages import crop_to_marker, points_to_msg, rgb_to_msg
+from loc2_ros.ros.worker import Worker
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, PointCloud2
+from sensor_msgs.msg import Image as ImageMsg
 from visualization_msgs.msg import Marker
 
-# Matplotlib's style is global, and nodes in one process have a worker each
-_drawing = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Scene:
-    """
-    One image with its answer, as the builders of messages take it.
-
-    :param attribution: whose imagery the map is.
-    """
-
-    outcome: Outcome
-    map_frame: str
-    attribution: str = ''
-
-    @property
-    def evidence(self) -> Evidence | None:
-        """Return what the solver saw, None where the image did not get so far."""
-        return self.outcome.result.evidence
-
-    @property
-    def stamp_ns(self) -> int:
-        """Return the stamp of the image."""
-        return self.outcome.result.stamp_ns
-
-
-def _prior(scene: Scene) -> PoseWithCovarianceStamped | None:
-    prior = scene.outcome.prior
-    return None if prior is None else prior_to_pose(prior, scene.map_frame)
-
-
-def _matches(scene: Scene) -> Image | None:
-    def draw(frame: Any, seen: Evidence) -> bytes:
-        from loc2_ros.evaluate.frame_pictures import matches
-        from loc2_ros.evaluate.visualize import describe
-        return matches(frame, seen, describe(frame))
-    return _picture(scene, draw, scene.outcome.camera_frame)
-
-
-def _overlay(scene: Scene) -> Image | None:
-    def draw(frame: Any, seen: Evidence) -> bytes:
-        from loc2_ros.evaluate.frame_pictures import overlay
-        return overlay(frame, seen)
-    return _picture(scene, draw, scene.map_frame)
-
-
-def _picture(scene: Scene, draw: Callable[[Any, Evidence], bytes], frame_id: str) -> Image | None:
-    """Return what `loc2 visualize` would draw of an image."""
-    from loc2_ros.evaluate.frame_pictures import Frame
-    seen, outcome = scene.evidence, scene.outcome
-    if seen is None or outcome.image is None or outcome.prior is None:
-        return None
-    frame = Frame(outcome.image, outcome.prior, outcome.result, None, scene.attribution)
-    with _drawing:
-        png = draw(frame, seen)
-    return png_to_image(png, scene.stamp_ns, frame_id)
-
-
-def _aerial(scene: Scene) -> Image | None:
-    seen = scene.evidence
-    return None if seen is None else rgb_to_image(seen.crop_rgb, scene.stamp_ns, scene.map_frame)
-
-
-def _points(scene: Scene) -> PointCloud2 | None:
-    seen = scene.evidence
-    return None if seen is None else lifted_points(seen, scene.stamp_ns, scene.map_frame)
-
-
-def _marker(scene: Scene) -> Marker | None:
-    seen = scene.evidence
-    return None if seen is None else aerial_marker(seen, scene.stamp_ns, scene.map_frame)
-
-
-@dataclass(frozen=True)
-class Topic:
-    """
-    A debug topic.
-
-    :param build: returns None where there is nothing to show.
-    :param reliable: for what RViz subscribes reliably unless told otherwise.
-    """
-
-    kind: type
-    build: Callable[[Scene], Any]
-    reliable: bool = False
-
-
-TOPICS: Mapping[str, Topic] = {
-    'prior': Topic(PoseWithCovarianceStamped, _prior),
-    'points': Topic(PointCloud2, _points),
-    'aerial': Topic(Image, _aerial),
-    'aerial_marker': Topic(Marker, _marker, reliable=True),
-    'matches': Topic(Image, _matches),
-    'overlay': Topic(Image, _overlay),
-}
+_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Debug:
-    """The debug publishers of an active node."""
+    """
+    The debug topics of an active node.
+
+    :param attribution: whose imagery it is, at the time of asking.
+    """
 
     def __init__(self, node: Node, settings: Mapping[str, Any],
-                 localizer: Callable[[], Any]) -> None:
-        """Create the publishers; ``localizer`` tells whose imagery it is."""
-        self._node, self._settings, self._localizer = node, settings, localizer
-        self._topics = [(topic, node.create_publisher(
-            topic.kind, f'~/debug/{name}', QoSProfile(depth=1, reliability=(
-                ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT)),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies()))
-            for name, topic in TOPICS.items()]
+                 attribution: Callable[[], str]) -> None:
+        self._node, self._settings, self._attribution = node, settings, attribution
+        self._prior = node.create_publisher(PoseWithCovarianceStamped, '~/debug/prior', _QOS)
+        kinds = {'matches': (ImageMsg, self._matches), 'overlay': (ImageMsg, self._overlay),
+                 'aerial': (ImageMsg, self._aerial), 'points': (PointCloud2, self._points),
+                 'aerial_marker': (Marker, self._marker)}
+        self._topics = [(node.create_publisher(kind, f'~/debug/{name}', _QOS), build)
+                        for name, (kind, build) in kinds.items()]
+        self._worker: Worker[tuple[Image, Prior, Fix | Rejection]] = Worker(self._build)
+        self._worker.start()
 
-    def show(self, outcome: Outcome) -> None:
-        """Publish what somebody listens to; a picture that fails costs nothing but itself."""
-        if not self._settings['debug.images']:
-            return
-        wanted = [(t, p) for t, p in self._topics if p.get_subscription_count() > 0]
-        if not wanted:
-            return
-        store = getattr(self._localizer(), 'store', None)
-        scene = Scene(outcome, self._settings['map_frame'],
-                      '' if store is None else store.info.attribution)
-        for topic, publisher in wanted:
-            try:
-                message = topic.build(scene)
-            except Exception:   # noqa: B902 (the pose is out; drawing must not count against it)
-                self._node.get_logger().error(
-                    f'{publisher.topic_name} cannot be built:\n{traceback.format_exc()}',
-                    throttle_duration_sec=10.0)
-                continue
-            if message is not None and self._node.context.ok():
-                publisher.publish(message)
+    def show(self, image: Image, prior: Prior, result: Fix | Rejection) -> None:
+        """Take an image with what became of it; returns at once."""
+        if self._settings['debug.images'] and self._prior.get_subscription_count():
+            self._prior.publish(prior_to_pose(prior, self._settings['map_frame']))
+        if result.evidence is not None and self._listeners():
+            self._worker.offer((image, prior, result))
 
     def close(self) -> None:
-        """Destroy the publishers."""
-        for _, publisher in self._topics:
+        """Finish the picture at hand and stop."""
+        self._worker.stop()
+        for publisher in (self._prior, *(publisher for publisher, _ in self._topics)):
             self._node.destroy_publisher(publisher)
+
+    def _listeners(self) -> list[tuple[Any, Callable[..., Any]]]:
+        if not self._settings['debug.images']:
+            return []
+        return [topic for topic in self._topics if topic[0].get_subscription_count()]
+
+    def _build(self, job: tuple[Image, Prior, Fix | Rejection]) -> None:
+        for publisher, build in self._listeners():
+            if not self._node.context.ok():
+                return
+            try:
+                publisher.publish(build(*job))
+            except Exception as error:  # noqa: B902 (a picture must never cost a pose)
+                self._node.get_logger().warning(
+                    f'{publisher.topic_name}: {type(error).__name__}: {error}',
+                    throttle_duration_sec=10.0)
+
+    def _matches(self, image: Image, prior: Prior, result: Fix | Rejection) -> ImageMsg:
+        # Here, not above: matplotlib takes a second, and most nodes never draw
+        from loc2_ros.evaluate.frame_pictures import Frame, matches
+        from loc2_ros.evaluate.visualize import describe
+        frame = Frame(image, prior, result, attribution=self._attribution())
+        return self._picture(matches(frame, _seen(result), describe(frame)), result)
+
+    def _overlay(self, image: Image, prior: Prior, result: Fix | Rejection) -> ImageMsg:
+        from loc2_ros.evaluate.frame_pictures import Frame, overlay
+        frame = Frame(image, prior, result, attribution=self._attribution())
+        return self._picture(overlay(frame, _seen(result)), result)
+
+    def _picture(self, png: bytes, result: Fix | Rejection) -> ImageMsg:
+        rgb = decode_compressed(CompressedImage(format='png', data=png))
+        return rgb_to_msg(rgb, result.stamp_ns, self._settings['map_frame'])
+
+    def _aerial(self, image: Image, prior: Prior, result: Fix | Rejection) -> ImageMsg:
+        return rgb_to_msg(_seen(result).crop_rgb, result.stamp_ns, self._settings['map_frame'])
+
+    def _points(self, image: Image, prior: Prior, result: Fix | Rejection) -> PointCloud2:
+        seen = _seen(result)
+        height, width = image.rgb.shape[:2]
+        uv = np.rint(seen.ground_uv_px[seen.inlier]).astype(np.int64).clip(
+            0, [width - 1, height - 1])
+        return points_to_msg(seen.lifted_map_m[seen.inlier], image.rgb[uv[:, 1], uv[:, 0]],
+                             seen.weight[seen.inlier], result.stamp_ns,
+                             self._settings['map_frame'])
+
+    def _marker(self, image: Image, prior: Prior, result: Fix | Rejection) -> Marker:
+        seen = _seen(result)
+        return crop_to_marker(seen.crop_rgb, seen.map_T_px, result.stamp_ns,
+                              self._settings['map_frame'])
+
+
+def _seen(result: Fix | Rejection) -> Evidence:
+    if result.evidence is None:
+        raise ValueError('the image was rejected before the solver')
+    return result.evidence

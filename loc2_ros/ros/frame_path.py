@@ -50,13 +50,11 @@ class Outcome:
     What became of an image, and what it was made of, as far as it came.
 
     :param prior: as it was used.
-    :param camera_frame: the frame in which the image was taken.
     """
 
     result: Fix | Rejection
     image: Image | None = None
     prior: Prior | None = None
-    camera_frame: str = ''
 
 
 class FramePath:
@@ -92,7 +90,7 @@ class FramePath:
             return Outcome(prior, image)
         self._stats.prior(prior)
         result = self._intake.settle(self._localize(image, prior, mount), prior)
-        return Outcome(result, image, prior, camera_frame)
+        return Outcome(result, image, prior)
 
     def _read(self, job: Job) -> Image:
         if self.settings['camera.model'] == 'equirectangular':

@@ -176,8 +176,7 @@ PARAMS: tuple[Param, ...] = (
          low=0.1, high=3600.0),
     _row('tf.lookup_timeout', 0.1, 's', 'How long the worker waits for a transform.',
          low=0.0, high=5.0),
-    _row('debug.images', True, '',
-         'Serve ~/debug/*, which costs the next image some time, while somebody subscribes.'),
+    _row('debug.images', True, '', 'Whether debug topics are built while somebody listens.'),
     _row('diagnostics.period', 1.0, 's', 'Time between two diagnostics messages.',
          low=0.1, high=60.0, **_R),
 )

@@ -11,6 +11,7 @@ from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Fix, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.messages import camera_from_info, stamp_ns
+from loc2_ros.ros.about import attribution
 from loc2_ros.ros.asked import Callers, PATIENCE_S
 from loc2_ros.ros.debug import Debug
 from loc2_ros.ros.depth_input import DepthInput
@@ -46,7 +47,7 @@ class Session:
         self._frames = Frames(node, self._settings, node.tf_buffer)
         self._sender = MapSender(node, self._settings, self._frames)
         self._results = Results(node, self._output, self._sender)
-        self._debug = Debug(node, self._settings, lambda: self._path.localizer)
+        self._debug = Debug(node, self._settings, lambda: attribution(localizer))
         self._callers = Callers(node.offered.wake)
         self._skipped: Job | None = None    # the newest image, if nobody has looked at it
         self._priors = PriorInput(node, self._settings, self._frames, self._stats, self._trouble)
@@ -193,7 +194,8 @@ class Session:
             said = self._results.fix(outcome.result, self._intake.frame)
         else:
             said = self._results.reject(outcome.result)
-        self._debug.show(outcome)
+        if outcome.image is not None and outcome.prior is not None:
+            self._debug.show(outcome.image, outcome.prior, outcome.result)
         return isinstance(outcome.result, Fix), said
 
     def _answer_resets(self) -> None:
