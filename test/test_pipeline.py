@@ -10,6 +10,7 @@ left is one of the chain: crop centre, crop heading, lift, solver, tile to map, 
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 from loc2_ros.core.camera import map_to_tile, Mount, mount_from_matrix, token_rays
@@ -207,3 +208,58 @@ def test_no_matches_at_all_is_degenerate() -> None:
     found = _localizer(truth, mount, blind=True).localize(IMAGE, _prior(truth), mount)
     assert isinstance(found, Rejection)
     assert found.reason in (Reason.DEGENERATE, Reason.FEW_INLIERS)
+
+
+class ClosingStore(FakeStore):
+    """Refuses to be read once it is closed."""
+
+    closed = False
+
+    def crop(self, *request: Any) -> Crop:
+        assert not self.closed
+        return super().crop(*request)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_map_is_exchanged_while_an_image_ends_on_the_one_it_began_with() -> None:
+    truth, mount = Pose2(5.0, 3.0, 0.4), _mount()
+    localizer = _localizer(truth, mount)
+    network: Any = localizer.network
+    first, second = ClosingStore(), ClosingStore()
+    localizer.store = network.store = first
+    begun, go_on, real = threading.Event(), threading.Event(), network.observe
+
+    def slow(*scene: Any) -> Observation:
+        begun.set()
+        assert go_on.wait(10.0) and not first.closed
+        return real(*scene)
+    network.observe = slow
+    results: list[Any] = []
+    image = threading.Thread(target=lambda: results.append(
+        localizer.localize(IMAGE, _prior(truth), mount)))
+    image.start()
+    assert begun.wait(10.0)
+    change = threading.Thread(target=lambda: localizer.exchange(second))
+    change.start()
+    change.join(0.2)
+    assert change.is_alive() and not first.closed
+    go_on.set()
+    image.join(10.0)
+    change.join(10.0)
+    assert first.closed and isinstance(results[0], Fix)
+    network.store = second
+    assert isinstance(localizer.localize(IMAGE, _prior(truth), mount), Fix)
+    assert not second.closed and np.any(second.centre)
+
+
+def test_a_map_that_comes_after_the_end_is_closed_at_once() -> None:
+    localizer = _localizer(Pose2(5.0, 3.0, 0.4), _mount())
+    first, second = ClosingStore(), ClosingStore()
+    localizer.store = first
+    localizer.network.close = lambda: None      # type: ignore[method-assign]
+    localizer.close()
+    with pytest.raises(RuntimeError, match='closed meanwhile'):
+        localizer.exchange(second)
+    assert first.closed and second.closed

@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import datetime, timezone
 import math
 from typing import Any, Mapping
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array
 from loc2_ros.maps.values import MapError, MapStore
+from loc2_ros.maps.verify import age_years
 from loc2_ros.ros.frame_path import Localizer
 from loc2_ros.ros.params import localizer_settings
 import numpy as np
-
-_YEAR_S = 365.25 * 86400.0
 
 
 def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
@@ -77,7 +76,9 @@ def about_place(localizer: Any, frame: LocalFrame | None, xy_map_m: Array | None
     if store is None:
         return {}
     contract = getattr(localizer, 'contract', None)
-    found = {'imagery_age_years': age_years(store.info.date, now_ns),
+    # By the node's clock, which a bag sets back; 0 where simulated time has not begun
+    today = datetime.fromtimestamp(now_ns / 1e9, timezone.utc).date()
+    found = {'imagery_age_years': age_years(store.info, today) if now_ns > 0 else None,
              'crop_size_m': getattr(contract, 'tile_m', None)}
     if store.info.bounds is not None and frame is not None and xy_map_m is not None:
         found['distance_to_edge_m'] = edge_m(store.info.bounds, frame, xy_map_m)
@@ -97,19 +98,3 @@ def edge_m(bounds_deg: tuple[float, float, float, float], frame: LocalFrame,
              (south, lon, lat - south), (north, lon, north - lat))
     return min(math.copysign(float(np.linalg.norm(frame.forward(at, along) - xy_map_m)), inside)
                for at, along, inside in edges)
-
-
-def age_years(taken: str | None, now_ns: int) -> float | None:
-    """
-    Return the age of imagery, None where it is not known.
-
-    :param taken: a year, month or day as ISO 8601 writes them, or an interval, whose end counts.
-    :param now_ns: node clock; 0 while simulated time has not begun.
-    """
-    parts = (taken or '').split('/')[-1].split('T')[0].split('-')
-    try:
-        year, month, day = (int(part) for part in [*parts, '1', '1'][:3])
-        days = (date(year, month, day) - date(1970, 1, 1)).days
-    except ValueError:
-        return None
-    return (now_ns / 1e9 - 86400.0 * days) / _YEAR_S if now_ns > 0 else None

@@ -117,18 +117,21 @@ class World:
 
     # ---- the node under test --------------------------------------------------------------
 
-    def start(self, fake=None, *, activate=True, wait=True, factory=None, **parameters):
+    def start(self, fake=None, *, activate=True, wait=True, factory=None, options=None,
+              **parameters):
         """
         Start a node; dots of parameter names are written as double underscores.
 
         :param factory: makes the localizer, instead of a fake one.
+        :param options: further arguments of the node, such as namespace.
         """
         fake = fake or FakeLocalizer()
         given = {'map.datum': DATUM, 'diagnostics.period': 0.1, 'odom_frame': '',
                  **{k.replace('__', '.'): v for k, v in parameters.items()}}
         overrides = [Parameter(k, value=v) for k, v in given.items() if v is not None]
         node = Loc2Node(localizer_factory=factory or (lambda settings, frame: fake),
-                        context=self.context, parameter_overrides=overrides)
+                        context=self.context, parameter_overrides=overrides,
+                        **(options or {}))
         node.fake = fake
         self._loc2.append(node)
         if activate:
@@ -159,6 +162,20 @@ class World:
         for spinner in self._spinners:
             spinner.node.destroy_node()
         rclpy.shutdown(context=self.context)
+
+    def ask(self, kind, name, **request):
+        """Call a service of the node and return the future of its answer."""
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(DEADLINE_S)
+        # An answer can be lost while the way back is not matched yet
+        self.until(lambda: self.node.count_services(name) and self.node.count_clients(name), name)
+        return client.call_async(kind.Request(**request))
+
+    def call(self, kind, name, **request):
+        """Call a service and return its answer."""
+        future = self.ask(kind, name, **request)
+        self.until(future.done, f'an answer of {name}')
+        return future.result()
 
     # ---- waiting ----------------------------------------------------------------------------
 

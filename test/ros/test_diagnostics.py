@@ -7,8 +7,12 @@ from __future__ import annotations
 import string
 from typing import Any
 
+from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Fix, Pose2, Reason, Rejection
+from loc2_ros.maps.values import StoreInfo
+from loc2_ros.ros.about import about_place, edge_m
 from loc2_ros.ros.diagnostics import ERROR, evaluate, KEYS, OK, REASONS, RULES, WARN
+from loc2_ros.ros.reasons import EXPLAINED
 from loc2_ros.ros.stats import Stats
 import numpy as np
 import pytest
@@ -40,6 +44,17 @@ def fix(**changes: Any) -> Fix:
     ('map', {'map_error': 'no such file'}, ERROR, 'no such file'),
     ('map', {'valid_fraction': 0.4, 'datum': '1, 2, 3'}, WARN, '40%'),
     ('map', {'valid_fraction': 1.0, 'datum': '1, 2, 3'}, OK, 'map at 1, 2, 3'),
+    ('map', {'distance_to_edge_m': 12.4, 'crop_size_m': 80.0}, WARN,
+     'the map ends 12 m from the vehicle, less than a crop'),
+    ('map', {'distance_to_edge_m': 80.1, 'crop_size_m': 80.0, 'datum': '1, 2, 3'}, OK, 'map at'),
+    ('map', {'tiles_broken': 2, 'tile_error': 'no JPEG'}, WARN, '2 tiles cannot be read: no JPEG'),
+    ('input', {'state': 'active', 'image_silence_s': 6.0, 'images_received': 3, 'image_topic':
+               'cam', 'fixes_received': 1}, ERROR, 'no image on cam for 6 s'),
+    ('input', {'state': 'active', 'prior.source': 'odometry', 'odometry_topic': 'odom'}, WARN,
+     'no odometry on odom yet'),
+    ('input', {'filter_off_m': 31.26, 'odometry_topic': 'ekf'}, WARN, 'the EKF on ekf is 31.3 m'),
+    ('localization', {'many_rejected': True, 'consecutive_rejected': 7, 'rejection': 'scale'},
+     ERROR, '7 images rejected in a row: scale'),
     ('localization', {'latency_max_s': 2.6}, WARN, 'history_length'),
     ('localization', {}, OK, 'no fix yet'),
     ('model', {'model_error': 'wrong shape'}, ERROR, 'wrong shape'),
@@ -66,6 +81,60 @@ def test_every_reason_is_shown_and_counted(reason: Reason) -> None:
     assert all(s.level == OK for s in evaluate(stats.values()))
 
 
+@pytest.mark.parametrize('reason', list(Reason), ids=lambda r: r.value)
+def test_every_reason_comes_with_what_to_do_until_the_next_fix(reason: Reason) -> None:
+    stats = Stats()
+    stats.rejected(Rejection(1, reason))
+    shown = next(s for s in evaluate(stats.values()) if s.name == 'loc2: localization').values
+    assert shown['remedy'] == EXPLAINED[reason].remedy
+    stats.fixed(fix(), 0.1)
+    shown = next(s for s in evaluate(stats.values()) if s.name == 'loc2: localization').values
+    assert 'remedy' not in shown and 'reason' not in shown
+
+
+def test_latency_is_shown_before_it_is_known_and_after_a_jump_of_time() -> None:
+    stats = Stats()
+
+    def shown() -> tuple[str, str]:
+        values = next(s for s in evaluate(stats.values()) if s.name == 'loc2: localization').values
+        return values['latency_s'], values['latency_max_s']
+    assert shown() == ('unknown', 'unknown')
+    stats.fixed(fix(), 0.25)
+    assert shown() == ('0.25', '0.25')
+    stats.jumped()
+    assert shown() == ('unknown', 'unknown')
+
+
+def test_every_rule_can_be_met_and_every_key_is_described() -> None:
+    assert {rule.status for rule in RULES} == set(KEYS)
+    assert all(len(text) > 5 for keys in KEYS.values() for text in keys.values())
+    assert set(EXPLAINED) == set(Reason)
+
+
+@pytest.mark.parametrize('place_m, expected_m', [
+    ([0.0, 0.0], 500.0), ([-490.0, 30.0], 10.0), ([0.0, 480.0], 20.0), ([520.0, 0.0], -20.0),
+    ([0.0, -600.0], -100.0)])
+def test_the_edge_of_the_map_is_as_far_as_on_the_ground(
+        place_m: list[float], expected_m: float) -> None:
+    frame = LocalFrame(49.0, 8.4)
+    south, west = frame.inverse(np.array([-500.0, -500.0]))
+    north, east = frame.inverse(np.array([500.0, 500.0]))
+    found = edge_m((west, south, east, north), frame, np.array(place_m))
+    assert found == pytest.approx(expected_m, abs=0.1)      # meridians meet: 4 cm in 1 km
+
+
+def test_the_age_of_the_imagery_is_told_by_the_clock_of_the_node() -> None:
+    class Mapped:
+        class store:        # noqa: N801 (an attribute of the localizer)
+            info = StoreInfo('', 'mbtiles', '', None, (19,), 256, None, None, '2009-07-01', None,
+                             '', (0.0, 0.0), '', ())
+    day_s = 86400
+    july_2011 = 15156 * day_s       # days from 1970-01-01 to 2011-07-01: 41 years, 10 leap days
+    found = about_place(Mapped, None, None, july_2011 * 1_000_000_000)
+    assert found['imagery_age_years'] == pytest.approx(730 / 365.25)
+    assert about_place(Mapped, None, None, 0)['imagery_age_years'] is None
+
+
 def test_a_fix_is_a_sentence() -> None:
     stats = Stats()
     stats.fixed(fix(), 0.1)
@@ -82,7 +151,8 @@ def test_the_largest_latency_stays_until_time_jumps() -> None:
 
 
 def test_sentences_use_known_values_only() -> None:
-    others = {'image_topic', 'fix_topic', 'odometry_topic', 'odom_frame', 'base_frame', 'fix_frame', 'rejection'}
+    others = {'image_topic', 'fix_topic', 'odometry_topic', 'odom_frame', 'base_frame',
+              'fix_frame', 'rejection'}
     known = others.union(*KEYS.values())
     for rule in RULES:
         names = {name for _, name, _, _ in string.Formatter().parse(rule.sentence) if name}
