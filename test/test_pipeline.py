@@ -249,7 +249,7 @@ def test_a_map_is_exchanged_while_an_image_ends_on_the_one_it_began_with() -> No
     image.join(10.0)
     change.join(10.0)
     assert first.closed and isinstance(results[0], Fix)
-    network.store = second
+    network.store, network.observe = second, real
     assert isinstance(localizer.localize(IMAGE, _prior(truth), mount), Fix)
     assert not second.closed and np.any(second.centre)
 

@@ -7,10 +7,7 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Fix, Pose2, Reason, Rejection
-from loc2_ros.maps.values import StoreInfo
-from loc2_ros.ros.about import about_place, edge_m
 from loc2_ros.ros.diagnostics import ERROR, evaluate, KEYS, OK, REASONS, RULES, WARN
 from loc2_ros.ros.reasons import EXPLAINED
 from loc2_ros.ros.stats import Stats
@@ -109,30 +106,6 @@ def test_every_rule_can_be_met_and_every_key_is_described() -> None:
     assert {rule.status for rule in RULES} == set(KEYS)
     assert all(len(text) > 5 for keys in KEYS.values() for text in keys.values())
     assert set(EXPLAINED) == set(Reason)
-
-
-@pytest.mark.parametrize('place_m, expected_m', [
-    ([0.0, 0.0], 500.0), ([-490.0, 30.0], 10.0), ([0.0, 480.0], 20.0), ([520.0, 0.0], -20.0),
-    ([0.0, -600.0], -100.0)])
-def test_the_edge_of_the_map_is_as_far_as_on_the_ground(
-        place_m: list[float], expected_m: float) -> None:
-    frame = LocalFrame(49.0, 8.4)
-    south, west = frame.inverse(np.array([-500.0, -500.0]))
-    north, east = frame.inverse(np.array([500.0, 500.0]))
-    found = edge_m((west, south, east, north), frame, np.array(place_m))
-    assert found == pytest.approx(expected_m, abs=0.1)      # meridians meet: 4 cm in 1 km
-
-
-def test_the_age_of_the_imagery_is_told_by_the_clock_of_the_node() -> None:
-    class Mapped:
-        class store:        # noqa: N801 (an attribute of the localizer)
-            info = StoreInfo('', 'mbtiles', '', None, (19,), 256, None, None, '2009-07-01', None,
-                             '', (0.0, 0.0), '', ())
-    day_s = 86400
-    july_2011 = 15156 * day_s       # days from 1970-01-01 to 2011-07-01: 41 years, 10 leap days
-    found = about_place(Mapped, None, None, july_2011 * 1_000_000_000)
-    assert found['imagery_age_years'] == pytest.approx(730 / 365.25)
-    assert about_place(Mapped, None, None, 0)['imagery_age_years'] is None
 
 
 def test_a_fix_is_a_sentence() -> None:
