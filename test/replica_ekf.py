@@ -31,7 +31,7 @@ _DEFAULT_NOISE = [0.05, 0.05, 0.06, 0.03, 0.03, 0.06, 0.025, 0.025, 0.04, 0.01, 
 
 def parameters(name: str, **changes: Any) -> dict[str, Any]:
     """Return what config/ekf.yaml says to a filter; None removes a parameter."""
-    found = {**yaml.safe_load(CONFIG.read_text())[name]['ros__parameters'], **changes}
+    found = {**yaml.safe_load(CONFIG.read_text())[f'/**/{name}']['ros__parameters'], **changes}
     return {key: value for key, value in found.items() if value is not None}
 
 
