@@ -62,6 +62,7 @@ class Outcome:
     """What the filters said, and what became of every image."""
 
     begin_ns: int
+    located_ns: int = 0         # since when the filter has had a fix
     fused: Track = field(default_factory=Track)
     gnss_only: Track = field(default_factory=Track)
     rejected: int = 0           # fixes that the gate of the filter refused
@@ -163,6 +164,8 @@ class Loop:
             self._tell(TF, make('tf2_msgs/msg/TFMessage', transforms=[
                 build.transform(self._odom.ns, 'odom', 'base_link', _matrix(self._odom))]))
         if published:
+            if not self._out.located_ns and self._map.P[0, 0] < 100.0:
+                self._out.located_ns = self._now
             if self._now // TICK_NS % _TELL == 0:
                 self._tell(ODOMETRY, odometry(self._map))
             self._out.fused.add(self._map, self._pose_at(self._map.ns))
