@@ -13,6 +13,9 @@ from typing import Any
 import loc2_ros
 import yaml
 
+# Shipped parameter files of the node; others in config/ belong to other nodes or to training
+NODE_FILES = ('kitti', 'loc2')
+
 
 def load_settings(files: Sequence[str], params: Sequence[str], **named: Any) -> dict[str, Any]:
     """
@@ -45,12 +48,12 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = [folder / f'{name}.yaml' for folder in _config_folders()]
-    for candidate in shipped:
+    for folder in _config_folders() if name in NODE_FILES else ():
+        candidate = folder / f'{name}.yaml'
         if candidate.is_file():
             return candidate
     raise ParameterError(f'there is no parameter file {name}; shipped ones are '
-                         f'{", ".join(_shipped()) or "none"}')
+                         f'{", ".join(NODE_FILES)}')
 
 
 def read_file(path: Path) -> Iterator[tuple[str, Any]]:
@@ -97,7 +100,3 @@ def _config_folders() -> list[Path]:
     prefixes = [sys.prefix, *filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(':'))]
     return [Path(loc2_ros.__file__).parent.parent / 'config',
             *(Path(prefix) / 'share' / 'loc2_ros' / 'config' for prefix in prefixes)]
-
-
-def _shipped() -> list[str]:
-    return sorted({path.stem for folder in _config_folders() for path in folder.glob('*.yaml')})

@@ -60,14 +60,16 @@ def base_T_camera() -> Array:
 
 @torch.inference_mode()
 def make_world(seed: int, out: Path, frames: int = 150, crs: str = '',
-               device: str = 'cpu', progress: bool = True, depth: bool = False) -> World:
+               device: str = 'cpu', progress: bool = True, depth: bool = False,
+               rate_hz: float = FRAME_RATE_HZ) -> World:
     """
     Make the town of a seed: ``map.mbtiles`` and ``drive.mcap``.
 
-    :param frames: camera images, at 5 Hz.
+    :param frames: camera images.
     :param crs: a projected system such as EPSG:28992: the town then lies in its area, and the
         orthophoto is also written as ``map.tif`` in it. Empty: somewhere in Europe.
     :param depth: also write a depth image with every camera image.
+    :param rate_hz: of the images.
     :raises ValueError: if the system is unknown or the drive does not fit.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -88,9 +90,10 @@ def make_world(seed: int, out: Path, frames: int = 150, crs: str = '',
     if crs:
         from loc2_ros.synthetic.geotiff import write_geotiff
         geotiff = write_geotiff(out / 'map.tif', photo, *place, crs)
-    path = drive_path(rng, town.network, INSIDE_M, frames / FRAME_RATE_HZ * FASTEST_MPS)
+    path = drive_path(rng, town.network, INSIDE_M, frames / rate_hz * FASTEST_MPS)
     ground = light(town.ground, draw_look(rng, palette), seed * 2, device)
-    drive = _drive(ground, path, frames, datum, seed, rng, generator, progress, depth)
+    times = np.arange(frames) / rate_hz
+    drive = _drive(ground, path, times, datum, seed, rng, generator, progress, depth)
     return World(write_drive(drive, out / 'drive.mcap'), Path(written or out / 'map.mbtiles'),
                  geotiff, shift)
 
@@ -126,13 +129,12 @@ def _misplaced(rng: np.random.Generator) -> tuple[float, float]:
     return float(size * np.cos(angle)), float(size * np.sin(angle))
 
 
-def _drive(scene: Scene, path: DrivenPath, frames: int, datum: LocalFrame, seed: int,
+def _drive(scene: Scene, path: DrivenPath, times: Array, datum: LocalFrame, seed: int,
            rng: np.random.Generator, generator: torch.Generator, progress: bool,
            depth: bool) -> DriveFrames:
-    times = np.arange(frames) / FRAME_RATE_HZ
     if times[-1] > path.duration_s:
         raise ValueError(f'the drive of town {seed} ends after {path.duration_s:.0f} s, '
-                         f'{frames} frames need {times[-1]:.0f} s; ask for fewer')
+                         f'{len(times)} frames need {times[-1]:.0f} s; ask for fewer')
     s = path.distances_at(times)
     xy, yaw, speed = path.at(s)
     poses = np.concatenate([xy, yaw[:, None]], 1)

@@ -51,13 +51,33 @@ class LaunchConfiguration(Recorded):
         return str(context[self.arguments[0]])
 
 
+class NotInstalled(KeyError):
+    """A package that is not there."""
+
+
+INSTALLED: set[str] = set()
+
+
+def prefix_of(package: str) -> str:
+    """Find a package, as ament_index_python does."""
+    if package not in INSTALLED:
+        raise NotInstalled(package)
+    return f'/opt/{package}'
+
+
+@pytest.fixture
+def without(stand_in: SimpleNamespace) -> Callable[[str], None]:
+    """Give a function that takes a package away."""
+    return INSTALLED.discard
+
+
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """Put the stand-ins in place."""
     names = {
         'launch': ['LaunchDescription'], 'launch.substitutions': [],
-        'launch.actions': ['DeclareLaunchArgument', 'ExecuteProcess', 'OpaqueFunction',
-                           'Shutdown'],
+        'launch.actions': ['DeclareLaunchArgument', 'ExecuteProcess', 'LogInfo',
+                           'OpaqueFunction', 'Shutdown'],
         'launch_ros': [], 'launch_ros.actions': ['Node']}
     made = {}
     for name, kinds in names.items():
@@ -67,6 +87,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
             setattr(module, kind, made[kind])
         monkeypatch.setitem(sys.modules, name, module)
     setattr(sys.modules['launch.substitutions'], 'LaunchConfiguration', LaunchConfiguration)
+    index = ModuleType('ament_index_python.packages')
+    setattr(index, 'PackageNotFoundError', NotInstalled)
+    setattr(index, 'get_package_prefix', prefix_of)
+    monkeypatch.setitem(sys.modules, 'ament_index_python.packages', index)
+    monkeypatch.setattr(sys.modules[__name__], 'INSTALLED', {'robot_localization', 'rviz2'})
     yield SimpleNamespace(**made)
 
 
@@ -92,6 +117,7 @@ def launched(stand_in: SimpleNamespace) -> Callable[..., dict[str, list[Any]]]:
                 started += entry.function(context)
         found: dict[str, list[Any]] = {'declared': declared}
         for entry in started:
+            assert type(entry) in (getattr(stand_in, kind) for kind in vars(stand_in))
             found.setdefault(type(entry).__name__, []).append(entry)
         return found
     return launch
