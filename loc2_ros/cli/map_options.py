@@ -127,12 +127,14 @@ def run_of(folder: Path) -> tuple[list[list[float]], Array]:
     The latter, (N, 2) degrees, is the reference where there is one, else the prior.
     """
     from loc2_ros.core.frames import LocalFrame
+    from loc2_ros.core.utm import frame_as
     from loc2_ros.evaluate.rows import read_csv
     import numpy as np
 
     try:
-        datum = json.loads((folder / 'metrics.json').read_text())['datum']
-        frame = LocalFrame(*map(float, datum))
+        metrics = json.loads((folder / 'metrics.json').read_text())
+        frame = frame_as(metrics.get('frame_mode', LocalFrame.mode),
+                         LocalFrame(*map(float, metrics['datum'])))
         rows = read_csv(folder / 'fixes.csv')
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(f'{folder} is no complete run ({error}); run loc2 run again') from error

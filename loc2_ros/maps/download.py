@@ -79,6 +79,7 @@ def plan(service: Service, area: Area, zoom: int, pace: Pace) -> Plan:
     """Return what a download asks for; asks nobody."""
     if not 0 <= zoom <= MAX_ZOOM:
         raise MapError(f'the zoom is 0 to {MAX_ZOOM}, got {zoom}')
+    service.template.level(zoom)        # told now if there is none such
     tiles = area.count(zoom)
     requests, size = tiles, tiles * _TILE_BYTES
     if service.template.is_wms:
