@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from loc2_ros.core.camera import Mount
 from loc2_ros.cli.map_options import run_of
+from loc2_ros.core.camera import Mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.data import drive_messages

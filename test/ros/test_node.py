@@ -89,7 +89,7 @@ def test_in_utm_prior_pose_and_fix_agree_in_the_grid_about_the_datum(world: Worl
     frame, msg = UtmFrame(*DATUM), world.got['navsat'][0]
     assert frame.forward(msg.latitude, msg.longitude) == pytest.approx([pose.x, pose.y], abs=1e-3)
     # The heading prior, 0.5 from true east in the Imu, is one of the grid
-    turned = yaw_of(world.got['prior'][0].pose.pose.orientation) - 0.5
+    turned = yaw_of(world.got['prior'][0]) - 0.5
     assert turned == pytest.approx(frame.convergence_rad((0.0, 0.0)), abs=1e-4)
     assert world.level('map', 0, 'map at')[2]['frame_mode'] == 'utm'
 
