@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Date, FAILED, Json,
                                       Licence, numbers, Offset, origin_of, Out, outcome,
-                                      positions, Quiet, tell, Track, warn)
+                                      positions, Quiet, tell, tell_map, Track, warn)
 from loc2_ros.maps.values import Refused
 import typer
 
@@ -61,7 +61,6 @@ def download(
 
     No imagery is asked for before tiles, size, time and licence have been told.
     """
-    from loc2_ros.cli.map import finish as tell_map
     from loc2_ros.maps import download as loads
     from loc2_ros.maps.fetch import Pace
     from loc2_ros.maps.net import Client
@@ -134,11 +133,11 @@ def kitti(
     quiet: Quiet = False,
 ) -> None:
     """Fetch the orthophotos of Baden-Wuerttemberg for a drive of KITTI, import, and verify."""
-    from loc2_ros.cli.map import finish as tell_map
     from loc2_ros.maps import kitti as lgl
     from loc2_ros.maps.area import Area
     from loc2_ros.maps.download import accepted_now
-    from loc2_ros.maps.importer import import_map, ImportOptions
+    from loc2_ros.maps.importer import import_map
+    from loc2_ros.maps.job import ImportOptions
     from loc2_ros.maps.net import Client
     from loc2_ros.maps.sources import find_sources
     from loc2_ros.maps.store import open_store
