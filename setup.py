@@ -52,7 +52,7 @@ setup(
         (f'lib/{NAME}', ['scripts/loc2_node', 'scripts/kitti_adapter']),
     ],
     entry_points={'console_scripts': [
-        'loc2 = loc2_ros.cli.main:main',
+        'loc2 = loc2_ros.cli.__main__:main',
         'loc2_node = loc2_ros.ros.node:main',
         'kitti_adapter = loc2_ros.ros.kitti_adapter:main',
     ]},

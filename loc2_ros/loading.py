@@ -42,6 +42,7 @@ class LocalizerSettings:
     :param heading: where the heading prior comes from, 'none' if there is none.
     :param map_path: MBTiles, tile folder or raster; see ``open_store``.
     :param map_offset_m: () or (east, north), where the imagery shows a point minus where it is.
+    :param prefetch: decode tiles ahead of the motion.
     :param camera_model: pinhole or equirectangular.
     :param depth_model: folder or cached name of a depth network, for ``depth_source`` network.
     :param crop_size_m: side of the aerial crop, ``resolution`` its metres per pixel.
@@ -61,6 +62,7 @@ class LocalizerSettings:
     map_path: str = ''
     map_offset_m: tuple[float, ...] = ()
     cache_mb: float = 64.0
+    prefetch: bool = True
     crop_size_m: float = 0.0
     resolution: float = 0.0
     crop_step_m: float = 0.0
@@ -123,7 +125,7 @@ def open_map(settings: LocalizerSettings) -> MapStore:
     :raises MapError: it cannot be used; one sentence with the remedy.
     """
     return open_store(settings.map_path, cache_mb=settings.cache_mb,
-                      map_offset_m=_pair(settings.map_offset_m), ahead=True)
+                      map_offset_m=_pair(settings.map_offset_m), ahead=settings.prefetch)
 
 
 DEPTH_SOURCES: dict[str, Callable[[LocalizerSettings, torch.device, torch.dtype], DepthSource]] = {

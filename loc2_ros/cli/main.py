@@ -10,17 +10,30 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import Annotated
+from typing import Annotated, Any
 
 from loc2_ros import __version__
 import typer
+from typer.core import TyperGroup
 
 # Verb -> module with a function of the verb's name, or a Typer `app` for a group
 VERBS = ('demo', 'run', 'visualize', 'replay', 'record', 'town', 'train', 'eval', 'map', 'model',
          'data', 'bag', 'bench')
 
+
+class _Verbs(TyperGroup):
+    """Says so where Ctrl-C ends a verb that has nothing of its own to say."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            typer.echo('loc2: interrupted', err=True)
+            raise typer.Exit(130) from error
+
+
 app = typer.Typer(
-    name='loc2', no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    name='loc2', cls=_Verbs, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help='Localize a vehicle in an aerial photo from its camera image.')
 
@@ -57,7 +70,7 @@ for _verb in VERBS:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; ``cli/__main__`` does so with care for Ctrl-C while loading."""
     app()
 
 

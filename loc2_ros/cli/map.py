@@ -9,18 +9,19 @@ from datetime import date as Day  # noqa: N812 (an option is called date)
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
-from loc2_ros.cli import map_drive, map_fetch
-from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Crs, Date, FAILED,
-                                      Json, Licence, MapPath, Offset, origin_of, Out, outcome,
-                                      positions, Quiet, Scheme, tell, Track, warn)
+from loc2_ros.cli import map_drive, map_fetch, map_verify
+from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Crs, Date, Json,
+                                      Licence, MapPath, Offset, origin_of, Out, outcome,
+                                      positions, Quiet, Scheme, tell, tell_map, Track)
 from loc2_ros.maps.values import MapError, StoreInfo
 import typer
 
 app = typer.Typer(no_args_is_help=True, help='Make, check and look into aerial maps.')
 app.command()(map_fetch.download)
 app.command()(map_fetch.kitti)
+app.command()(map_verify.verify)
 app.command('from-drive')(map_drive.from_drive)
 
 
@@ -105,7 +106,8 @@ def import_(
 
     An interrupted import is gone on with by the same command; the map appears when it is whole.
     """
-    from loc2_ros.maps.importer import import_map, ImportOptions
+    from loc2_ros.maps.importer import import_map
+    from loc2_ros.maps.job import ImportOptions
     from loc2_ros.maps.sources import find_sources
 
     with outcome():
@@ -119,67 +121,7 @@ def import_(
         bar = Bar('importing', quiet or as_json)
         done = import_map(find_sources(sources), out, origin, options, bar)
         bar.end()
-        finish(out, done.skipped, done.warnings, as_json, quiet)
-
-
-@app.command()
-def verify(
-    map_path: MapPath,
-    track: Track = None,
-    buffer: Annotated[float, typer.Option(
-        min=2.5, max=250, help='Half the side of the crops along the track, m.')] = 60.0,
-    min_coverage: Annotated[float, typer.Option(
-        min=0, max=1, help='Share of the track that must be covered.')] = 0.98,
-    min_valid_fraction: Annotated[float, typer.Option(
-        min=0, max=1, help='Share of a crop that the node asks for.')] = 0.8,
-    gsd: Annotated[float, typer.Option(
-        min=0.01, max=5, help='Metres per pixel that the model wants.')] = 0.2,
-    deep: Annotated[bool, typer.Option(help='Decode every tile and compare checksums.')] = False,
-    gaps: Annotated[Optional[Path], typer.Option(
-        help='Write gaps along the track as GeoJSON.')] = None,
-    picture: Annotated[Optional[Path], typer.Option(
-        help='Draw the track over the map: PNG.')] = None,
-    scheme: Scheme = None,
-    crs: Crs = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """
-    Tell whether a drive will work on a map; ends with 1 if it will not.
-
-    Looks for damage, blank, doubled and placeholder tiles, resolution and age, and how much of
-    each crop along the track is imagery.
-    """
-    from loc2_ros.maps import verify as checks
-    from loc2_ros.maps.store import open_store
-
-    with outcome():
-        result: dict[str, Any] = {'map': map_path}
-        with open_store(map_path, scheme=scheme, crs=crs) as store:
-            advice = checks.advice(store.info, gsd, Day.today())
-            damage, facts = _look(store.info, map_path, scheme, deep)
-            result.update({'damage': damage, 'tiles': facts, 'warnings': advice})
-            lines = _tile_lines(damage, facts)
-            passed = not damage and not (facts and (facts['corrupt'] or facts['changed']))
-            if track is not None:
-                coverage = checks.along(store, positions(track), buffer, min_valid_fraction)
-                found = coverage.gaps()
-                passed &= coverage.fraction >= min_coverage
-                result.update({'coverage': coverage.fraction, 'length_m': len(coverage.valid),
-                               'gaps': found})
-                lines += [f'track         {coverage.fraction:.1%} of {len(coverage.valid)} m '
-                          f'covered, {min_coverage:.0%} wanted',
-                          *(f'gap           {g["from_m"]:.0f} to {g["to_m"]:.0f} m along the '
-                            f'track, down to {g["least_valid"]:.0%} imagery' for g in found)]
-                if gaps is not None:
-                    gaps.write_text(json.dumps(coverage.geojson()) + '\n')
-                if picture is not None:
-                    _write_png(picture, checks.picture(store, coverage, store.info.attribution))
-        result['passed'] = bool(passed)
-        warn(advice, quiet or as_json)
-        tell(result, [*lines, 'passed' if passed else 'failed'], as_json, quiet)
-    if not passed:
-        raise typer.Exit(FAILED)
+        tell_map(out, done.skipped, done.warnings, as_json, quiet)
 
 
 @app.command()
@@ -191,14 +133,14 @@ def merge(
     quiet: Quiet = False,
 ) -> None:
     """Put maps together; tiles are copied byte for byte where only one map has them."""
-    from loc2_ros.maps.importer import merge_maps
+    from loc2_ros.maps.merge import merge_maps
 
     with outcome():
         for path in maps:
             if not path.exists():
                 raise MapError(f'{path} does not exist; give maps to put together')
         done = merge_maps(maps, out)
-        finish(out, done.skipped, (), as_json, quiet)
+        tell_map(out, done.skipped, (), as_json, quiet)
 
 
 @app.command()
@@ -213,7 +155,7 @@ def export(
 ) -> None:
     """Write a map as a folder of tiles for viewers, or as a GeoTIFF for GIS."""
     from loc2_ros.maps.export import export_geotiff, export_xyz
-    from loc2_ros.maps.importer import open_tiles
+    from loc2_ros.maps.merge import open_tiles
     from loc2_ros.maps.store import open_store
 
     with outcome():
@@ -251,7 +193,7 @@ def serve(
     Ends on Ctrl-C. Only programs on this machine can ask.
     """
     from loc2_ros.cli.map_options import run_of
-    from loc2_ros.maps.importer import open_tiles
+    from loc2_ros.maps.merge import open_tiles
     from loc2_ros.maps.serve import MapServer, overlay_of
     from loc2_ros.maps.store import open_store
 
@@ -272,66 +214,6 @@ def serve(
             pass
         finally:
             source.close()
-
-
-def finish(out: Path, skipped: int, warnings: tuple[str, ...], as_json: bool,
-           quiet: bool) -> None:
-    """Tell what was made, and leave a small picture of it that names its source."""
-    from loc2_ros.maps.preview import write_preview
-    from loc2_ros.maps.store import open_store
-
-    with open_store(out) as store:
-        facts = store.info
-        preview = write_preview(store, out)
-    warn([*warnings, *facts.warnings], quiet or as_json)
-    if facts.licence in (None, 'unknown'):
-        warn(['the licence of the imagery is unknown and recorded so; --licence tells it'],
-             quiet or as_json)
-    if not facts.attribution:
-        warn(['the attribution of the imagery is unknown; --attribution tells it'],
-             quiet or as_json)
-    if skipped:
-        warn([f'{skipped} tiles could not be read and were left out'], quiet or as_json)
-    tell({**asdict(facts), 'skipped': skipped, 'preview': str(preview)},
-         [f'wrote {out}: {facts.tile_count} tiles, levels {" ".join(map(str, facts.zooms))}, '
-          f'{facts.gsd_m or 0:.3f} m per pixel, {out.stat().st_size / 1e6:.1f} MB'],
-         as_json, quiet)
-
-
-def _look(facts: StoreInfo, map_path: str, scheme: str | None,
-          deep: bool) -> tuple[list[str], dict[str, Any] | None]:
-    """Return what is damaged, and what the tiles are like; rasters have none."""
-    from loc2_ros.maps.importer import open_tiles
-    from loc2_ros.maps.tiles import MBTiles
-    from loc2_ros.maps.verify import look_at_tiles
-
-    if not facts.zooms:
-        return [], None
-    source = open_tiles(Path(map_path), scheme)
-    try:
-        damage = source.whole_check() if isinstance(source, MBTiles) else []
-        try:
-            return damage, asdict(look_at_tiles(source, deep))
-        except MapError as error:
-            return [*damage, str(error)], None
-    finally:
-        source.close()
-
-
-def _tile_lines(damage: list[str], facts: dict[str, Any] | None) -> list[str]:
-    lines = [f'damage        {text}' for text in damage]
-    if facts is None:
-        return lines
-    examples = facts.pop('examples')
-    counts = ', '.join(f'{n} {name}' for name, n in facts.items() if name != 'tiles')
-    facts['examples'] = examples
-    return [*lines, f'tiles         {facts["tiles"]}: {counts}',
-            *(f'              {text}' for text in examples)]
-
-
-def _write_png(path: Path, bgr: Any) -> None:
-    from loc2_ros.maps.preview import png_of
-    path.write_bytes(png_of(bgr))
 
 
 def _lines(facts: StoreInfo, age: float | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Date, FAILED, Json,
                                       Licence, numbers, Offset, origin_of, Out, outcome,
-                                      positions, Quiet, tell, Track, warn)
+                                      positions, Quiet, tell, tell_map, Track, warn)
 from loc2_ros.maps.values import Refused
 import typer
 
@@ -27,6 +27,10 @@ def download(
     url: Annotated[Optional[str], typer.Option(
         metavar='TEMPLATE', help='A service of your own: {z} {x} {y} {-y} {q} {s} '
         '{switch:a,b} {key}, or {bbox} {proj} {width} {height} for a WMS.')] = None,
+    wmts: Annotated[Optional[str], typer.Option(
+        metavar='URL', help='Capabilities document of a WMTS: its address, or a file.')] = None,
+    layer: Annotated[Optional[str], typer.Option(
+        help='Of the WMTS, if it has several.')] = None,
     crs: Annotated[str, typer.Option(help='System to ask a WMS in.')] = 'EPSG:3857',
     bbox: Bbox = None,
     track: Track = None,
@@ -55,14 +59,14 @@ def download(
     """
     Fetch imagery of a box or along a track; the same command goes on after an interruption.
 
-    Nothing is asked of the network before tiles, size, time and licence have been told.
+    No imagery is asked for before tiles, size, time and licence have been told.
     """
-    from loc2_ros.cli.map import finish as tell_map
     from loc2_ros.maps import download as loads
     from loc2_ros.maps.fetch import Pace
     from loc2_ros.maps.net import Client
     from loc2_ros.maps.presets import preset_of, PRESETS
     from loc2_ros.maps.template import Template
+    from loc2_ros.maps.wmts import read_capabilities, template_of
 
     with outcome():
         if preset == 'list':
@@ -70,8 +74,8 @@ def download(
                  [f'{p.name:16s} {p.title}; {p.gsd_m} m, {p.licence}' for p in PRESETS.values()],
                  as_json, False)
             return
-        if (preset is None) == (url is None):
-            raise ValueError('give either --preset or --url')
+        if [preset, url, wmts].count(None) != 2:
+            raise ValueError('give one of --preset, --url and --wmts')
         area = area_of(bbox, track, buffer)
         if area is None:
             raise ValueError('give the area: --bbox W,S,E,N or --track FILE')
@@ -88,7 +92,9 @@ def download(
                 warn([f'nobody has checked yet that {preset} answers at this address'],
                      quiet or as_json)
         else:
-            service = loads.Service(Template(url or ''), origin, crs)
+            template = Template(url or '') if wmts is None else template_of(
+                read_capabilities(wmts, client), layer, wmts)
+            service = loads.Service(template, origin, crs)
         for sample in service.template.samples():
             client.check(sample)
         what = loads.plan(service, area, zoom, pace)
@@ -127,11 +133,11 @@ def kitti(
     quiet: Quiet = False,
 ) -> None:
     """Fetch the orthophotos of Baden-Wuerttemberg for a drive of KITTI, import, and verify."""
-    from loc2_ros.cli.map import finish as tell_map
     from loc2_ros.maps import kitti as lgl
     from loc2_ros.maps.area import Area
     from loc2_ros.maps.download import accepted_now
-    from loc2_ros.maps.importer import import_map, ImportOptions
+    from loc2_ros.maps.importer import import_map
+    from loc2_ros.maps.job import ImportOptions
     from loc2_ros.maps.net import Client
     from loc2_ros.maps.sources import find_sources
     from loc2_ros.maps.store import open_store

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 import json
 from pathlib import Path
 import sys
@@ -16,7 +17,7 @@ import typer
 
 if TYPE_CHECKING:
     from loc2_ros.maps.area import Area
-    from loc2_ros.maps.importer import Origin
+    from loc2_ros.maps.origin import Origin
     from loc2_ros.maps.warp import Array
 
 # 1: a check failed; 2: usage; 3, 4 and 5 come with the errors; 130: interrupted
@@ -80,6 +81,30 @@ def warn(texts: list[str] | tuple[str, ...], quiet: bool) -> None:
         typer.echo(f'warning: {text}', err=True)
 
 
+def tell_map(out: Path, skipped: int, warnings: tuple[str, ...], as_json: bool,
+             quiet: bool) -> None:
+    """Tell what was made, and leave a small picture of it that names its source."""
+    from loc2_ros.maps.preview import write_preview
+    from loc2_ros.maps.store import open_store
+
+    with open_store(out) as store:
+        facts = store.info
+        preview = write_preview(store, out)
+    warn([*warnings, *facts.warnings], quiet or as_json)
+    if facts.licence in (None, 'unknown'):
+        warn(['the licence of the imagery is unknown and recorded so; --licence tells it'],
+             quiet or as_json)
+    if not facts.attribution:
+        warn(['the attribution of the imagery is unknown; --attribution tells it'],
+             quiet or as_json)
+    if skipped:
+        warn([f'{skipped} tiles could not be read and were left out'], quiet or as_json)
+    tell({**asdict(facts), 'skipped': skipped, 'preview': str(preview)},
+         [f'wrote {out}: {facts.tile_count} tiles, levels {" ".join(map(str, facts.zooms))}, '
+          f'{facts.gsd_m or 0:.3f} m per pixel, {out.stat().st_size / 1e6:.1f} MB'],
+         as_json, quiet)
+
+
 def area_of(bbox: str | None, track: Path | None, buffer_m: float) -> Area | None:
     """Return the part of the world that was asked for, None for everything."""
     from loc2_ros.maps.area import Area
@@ -127,12 +152,14 @@ def run_of(folder: Path) -> tuple[list[list[float]], Array]:
     The latter, (N, 2) degrees, is the reference where there is one, else the prior.
     """
     from loc2_ros.core.frames import LocalFrame
+    from loc2_ros.core.utm import frame_as
     from loc2_ros.evaluate.rows import read_csv
     import numpy as np
 
     try:
-        datum = json.loads((folder / 'metrics.json').read_text())['datum']
-        frame = LocalFrame(*map(float, datum))
+        metrics = json.loads((folder / 'metrics.json').read_text())
+        frame = frame_as(metrics.get('frame_mode', LocalFrame.mode),
+                         LocalFrame(*map(float, metrics['datum'])))
         rows = read_csv(folder / 'fixes.csv')
     except (KeyError, TypeError, ValueError) as error:
         raise MapError(f'{folder} is no complete run ({error}); run loc2 run again') from error
@@ -166,7 +193,7 @@ def numbers(text: str, count: int, form: str) -> list[float]:
 def origin_of(attribution: str, licence: str, date: str, offset: str | None,
               licence_url: str = '', accepted: str = '') -> Origin:
     """Return what the user says about imagery."""
-    from loc2_ros.maps.importer import Origin
+    from loc2_ros.maps.origin import Origin
 
     east, north = numbers(offset, 2, '--offset E,N') if offset is not None else (0.0, 0.0)
     return Origin(attribution, licence, licence_url, date, (east, north), accepted)

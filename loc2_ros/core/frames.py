@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +72,8 @@ class LocalFrame:
     :param height_m: ellipsoidal height at which every point is taken to lie.
     :param yaw_rad: direction of the frame's x axis, counter-clockwise from east at the datum.
     """
+
+    mode: ClassVar[str] = 'enu'
 
     lat_deg: float
     lon_deg: float

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import frame_as
 from loc2_ros.core.values import Array
 from loc2_ros.data import drive_messages as build
 from loc2_ros.data.bag import Bag, BagError, open_bag, Topic, TopicQos
@@ -171,7 +173,8 @@ class _Adapter:
         if build.TRUTH in self._bag.topics or not topics.fix or topics.imu is None:
             return
         repaired: Any = _Repaired(self._bag, self._repair_of)
-        frame = datum_of(repaired, topics, self._settings, None)
+        # Recordings keep their truth in true east and north, whatever the map frame is
+        frame = frame_as(LocalFrame.mode, datum_of(repaired, topics, self._settings, None))
         reference = load_reference(repaired, topics, tree_of(self._bag, self._settings), frame,
                                    self._settings)
         if not len(reference.stamps_ns):

@@ -25,7 +25,8 @@ from loc2_ros.data.recording import drive_topics, examine
 from loc2_ros.data.reference import Reference
 from loc2_ros.evaluate.run import Twin
 from loc2_ros.loading import DEPTH_SOURCES, LocalizerSettings
-from loc2_ros.maps.mosaic import flat_ground, Ground, ground_of_points, look, Mosaic
+from loc2_ros.maps.ground import flat_ground, Ground, ground_of_points
+from loc2_ros.maps.mosaic import look, Mosaic
 from loc2_ros.model.depth import DepthImages, DepthSource, FlatGround, LidarDepth
 from loc2_ros.model.depth_network import NetworkDepth
 import numpy as np

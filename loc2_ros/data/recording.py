@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import frame_as
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import Bag, BagError
 from loc2_ros.data.messages import position_from_fix
@@ -75,7 +76,12 @@ def tree_of(bag: Bag, settings: Settings) -> StaticTree:
 
 def datum_of(bag: Bag, topics: DriveTopics, settings: Settings,
              noise: PriorNoise | None) -> LocalFrame:
-    """Choose the map's origin as the node does: parameter, latched origin, first good fix."""
+    """Choose the map frame as the node does: at the parameter, latched origin, first good fix."""
+    return frame_as(settings['map.frame_mode'], _place_of(bag, topics, settings, noise))
+
+
+def _place_of(bag: Bag, topics: DriveTopics, settings: Settings,
+              noise: PriorNoise | None) -> LocalFrame:
     if settings['map.datum']:
         lat, lon, height = settings['map.datum']
         return LocalFrame(lat, lon, height)

@@ -42,7 +42,7 @@ class RunFacts:
     :param frames: image messages; None: as many as rows.
     :param rejected_by_reason: counts; None: counted from the rows.
     :param fix_wall_s: wall time of each fix, seconds on any clock.
-    :param datum: latitude, longitude, height.
+    :param datum: latitude, longitude, height; ``frame_mode`` the axes there, enu or utm.
     :param reference: 'ground_truth' or 'fix+imu'.
     """
 
@@ -54,6 +54,7 @@ class RunFacts:
     out_of_order: int | None = None
     stamp_mismatches: int | None = None
     datum: Sequence[float] | None = None
+    frame_mode: str = 'enu'
     reference: str | None = None
     model: str | None = None
     device: str | None = None
@@ -77,6 +78,7 @@ def summarize(rows: Sequence[Row], facts: RunFacts) -> dict[str, Any]:
         'tf_messages': facts.tf_messages, 'duplicates': facts.duplicates,
         'out_of_order': facts.out_of_order, 'stamp_mismatches': facts.stamp_mismatches,
         'datum': None if facts.datum is None else list(facts.datum),
+        'frame_mode': facts.frame_mode,
         'reference': facts.reference, 'model': facts.model, 'device': facts.device,
         'seed': facts.seed, **facts.extra}
 

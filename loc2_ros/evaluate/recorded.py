@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import frame_as
 from loc2_ros.core.values import Array, Pose2
 from loc2_ros.data.bag import open_bag
 from loc2_ros.data.messages import stamp_ns
@@ -64,6 +65,11 @@ class Heard:
     @property
     def datum(self) -> LocalFrame | None:
         """Return the origin the node says it uses, else the newest that was published."""
+        place = self._place
+        return place and frame_as(self.values.get('frame_mode', LocalFrame.mode), place)
+
+    @property
+    def _place(self) -> LocalFrame | None:
         try:
             lat, lon, height = (float(n) for n in self.values['datum'].split(','))
         except (KeyError, ValueError):
@@ -132,7 +138,8 @@ def result_of(heard: Heard, source: Played) -> RunResult:
         fix_wall_s=[pose.wall_s for pose in first.values()], tf_messages=heard.tf_messages,
         duplicates=len(heard.poses) - len(first), out_of_order=_out_of_order(heard.poses),
         stamp_mismatches=len(set(first) - set(source.stamps_ns)),
-        datum=(frame.lat_deg, frame.lon_deg, frame.height_m), reference=source.reference.name,
+        datum=(frame.lat_deg, frame.lon_deg, frame.height_m), frame_mode=frame.mode,
+        reference=source.reference.name,
         model=heard.values.get('checkpoint'), device=heard.values.get('device')), frame)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from loc2_ros.core.camera import Mount, mount_from_matrix
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import frame_as
 from loc2_ros.core.values import Camera, Fix, Image, Prior, Rejection, wrap_pi
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import open_bag
@@ -70,7 +71,8 @@ def write_report(out: Path, bag: Path, settings: Mapping[str, Any], localizer: L
     rows, metrics = _read_run(out)
     pictures, note = [], 'nothing is known of any position'
     if metrics['datum'] and any(row.truth or row.prior or row.estimate for row in rows):
-        localizer.frame = LocalFrame(*metrics['datum'])
+        localizer.frame = frame_as(metrics.get('frame_mode', LocalFrame.mode),
+                                   LocalFrame(*metrics['datum']))
         pictures = _draw_run(rows, localizer, title)
         shown, note = _draw_image(rows, bag, settings, localizer)
         pictures += shown

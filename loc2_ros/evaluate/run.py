@@ -94,7 +94,8 @@ def run_bag(path: str | Path, settings: Settings,
     frame = drive.frame
     return RunResult(twin.rows, RunFacts(
         fix_wall_s=twin.fix_wall_s, duplicates=0, out_of_order=0, stamp_mismatches=0,
-        datum=(frame.lat_deg, frame.lon_deg, frame.height_m), reference=drive.reference.name,
+        datum=(frame.lat_deg, frame.lon_deg, frame.height_m), frame_mode=frame.mode,
+        reference=drive.reference.name,
         seed=drive.noise.seed if drive.noise else seed), frame)
 
 

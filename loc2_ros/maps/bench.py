@@ -18,8 +18,10 @@ from typing import Any, Callable
 import cv2
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.decode import encode_tile
-from loc2_ros.maps.importer import import_map, ImportOptions, Origin
+from loc2_ros.maps.importer import import_map
+from loc2_ros.maps.job import ImportOptions
 from loc2_ros.maps.mercator import merc_lat_lon, merc_px, TILE_PX
+from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.sources import find_sources
 from loc2_ros.maps.store import open_store
 from loc2_ros.maps.values import MapError, MapStore

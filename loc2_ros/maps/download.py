@@ -15,8 +15,10 @@ from loc2_ros.maps.area import Area
 from loc2_ros.maps.decode import decode_tile
 from loc2_ros.maps.fetch import Fetcher, HOLE, Key, Pace, Tally
 from loc2_ros.maps.guard import BadTile, check_tile, MAX_TILE_BYTES
-from loc2_ros.maps.importer import Imported, ImportOptions, Origin, Progress, write_imagery
+from loc2_ros.maps.importer import write_imagery
+from loc2_ros.maps.job import Imported, ImportOptions, Progress
 from loc2_ros.maps.net import Client, host_of
+from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.presets import Preset
 from loc2_ros.maps.template import Template
 from loc2_ros.maps.tilefile import TileFile
@@ -79,6 +81,7 @@ def plan(service: Service, area: Area, zoom: int, pace: Pace) -> Plan:
     """Return what a download asks for; asks nobody."""
     if not 0 <= zoom <= MAX_ZOOM:
         raise MapError(f'the zoom is 0 to {MAX_ZOOM}, got {zoom}')
+    service.template.level(zoom)        # told now if there is none such
     tiles = area.count(zoom)
     requests, size = tiles, tiles * _TILE_BYTES
     if service.template.is_wms:

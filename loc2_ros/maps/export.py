@@ -98,6 +98,11 @@ def export_geotiff(source: TileSource, info: StoreInfo, out: Path, area: Area | 
     corner = from_origin(low[0] * side * gsd - _HALF_WORLD_M,
                          _HALF_WORLD_M - low[1] * side * gsd, gsd, gsd)
     part = out.with_name(out.name + '.part')
+
+    def window_of(key: tuple[int, int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        column, row = (int(n) for n in (key[1:] - low) * side)
+        return (row, row + side), (column, column + side)
+
     try:
         with rasterio.open(part, 'w', driver='GTiff', width=width, height=height, count=4,
                            dtype='uint8', crs='EPSG:3857', transform=corner, tiled=True,
@@ -111,9 +116,12 @@ def export_geotiff(source: TileSource, info: StoreInfo, out: Path, area: Area | 
                     continue
                 alpha = np.full((side, side), 255, np.uint8) if patch.opaque is None \
                     else patch.opaque
-                column, row = (int(n) for n in (key[1:] - low) * side)
                 file.write(np.dstack([patch.rgb, alpha]).transpose(2, 0, 1),
-                           window=((row, row + side), (column, column + side)))
+                           window=window_of(key))
+        # What does not fit on the disk at the very end, GDAL loses without a word
+        with rasterio.open(part) as file:
+            for key in keys:
+                file.read(window=window_of(key))
         os.replace(part, out)
     except (OSError, rasterio.errors.RasterioError) as error:
         raise MapError(f'{out} cannot be written ({error}); check the folder and the space '

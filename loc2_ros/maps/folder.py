@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 import json
 import os
 from pathlib import Path
@@ -95,17 +96,13 @@ class TileFolder:
         return next((stem + e for e in self._extensions if os.path.isfile(stem + e)), None)
 
     def _some_files(self) -> Iterator[Path]:
-        """Look at a few tiles of one column per level."""
+        """Look at a few tiles per level; folders of columns may be empty."""
         for zoom in reversed(self.zooms):
-            columns = (d for d in (self._root / str(zoom)).iterdir() if d.name.isdigit())
-            column = next(columns, None)
-            seen = 0
-            for file in column.iterdir() if column is not None and column.is_dir() else ():
-                if file.suffix[1:] in EXTENSIONS and file.stem.isdigit() and file.is_file():
-                    yield file
-                    seen += 1
-                    if seen == _SAMPLES:
-                        break
+            tiles = (file for column in (self._root / str(zoom)).iterdir()
+                     if column.name.isdigit() and column.is_dir()
+                     for file in column.iterdir()
+                     if file.suffix[1:] in EXTENSIONS and file.stem.isdigit() and file.is_file())
+            yield from islice(tiles, _SAMPLES)
 
     def _read_tilejson(self) -> dict[str, str]:
         """Return the fields of ``tilejson.json`` as MBTiles would write them."""

@@ -9,6 +9,8 @@ point elsewhere in between.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 import http.client
 import ipaddress
@@ -22,7 +24,7 @@ from typing import Any, Callable, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from loc2_ros import __version__
-from loc2_ros.maps.values import Refused
+from loc2_ros.maps.values import MapError, Refused
 
 TIMEOUT_S = 30.0
 _MAX_REDIRECTS = 3
@@ -104,12 +106,15 @@ class Client:
         Save a file, going on where an earlier try stopped; it appears when it is whole.
 
         :returns: the HTTP status; nothing is saved unless it is 200.
-        :raises Unreachable: with what has come kept in ``PATH.part``.
+        :raises Unreachable: with what has come kept in ``PATH.part``; ``MapError`` likewise, if
+            the disk is full.
         """
         part = path.with_name(path.name + '.part')
         tag = path.with_name(path.name + '.etag')
-        start = part.stat().st_size if part.exists() and tag.exists() else 0
-        headers = {'Range': f'bytes={start}-', 'If-Range': tag.read_text()} if start else {}
+        known = tag.read_text() if part.exists() and tag.exists() else ''
+        # Without a tag nobody can tell whether the rest still fits
+        start = part.stat().st_size if known else 0
+        headers = {'Range': f'bytes={start}-', 'If-Range': known} if start else {}
         response = self._follow(url, headers)
         try:
             if response.status not in (200, 206):
@@ -123,13 +128,14 @@ class Client:
             whole = start + int(response.headers.get('Content-Length') or 0)
             if whole > limit:
                 raise Refused(f'{url} has {whole >> 20} MB, more than {limit >> 20}')
-            tag.write_text(response.headers.get('ETag') or '')
-            if not tag.read_text():
-                tag.unlink()        # without one nobody can tell whether the rest still fits
-            with part.open('ab' if start else 'wb') as file:
+            with _writing(path):
+                tag.write_text(response.headers.get('ETag') or '')
+                file = part.open('ab' if start else 'wb', buffering=0)
+            with file:
                 done = start
                 while block := response.read(_BLOCK):
-                    file.write(block)
+                    with _writing(path):
+                        file.write(block)
                     done += len(block)
                     progress(done, whole)
                     if done > limit:
@@ -255,6 +261,16 @@ class _PinnedTls(_Pinned):
         """Connect and shake hands."""
         super().connect()
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell trouble with the disk from that with the network."""
+    try:
+        yield
+    except OSError as error:
+        raise MapError(f'{path} cannot be written ({error.strerror}); make room, and the same '
+                       'command goes on where it stopped') from error
 
 
 def _is_public(text: str) -> bool:

@@ -10,9 +10,10 @@ matrix as tiles are.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.base import StoreBase
@@ -24,6 +25,13 @@ from loc2_ros.maps.warp import (Array, halved, halvings, map_T_px, Patch, Projec
                                 warp, Window, window_of)
 import numpy as np
 from numpy.typing import ArrayLike
+
+
+class _Handle(NamedTuple):
+    """A dataset, and the lock of the thread that reads it."""
+
+    file: Any
+    lock: threading.Lock
 
 
 class RasterStore(StoreBase):
@@ -40,11 +48,12 @@ class RasterStore(StoreBase):
         self._geo = Geo()
         self._path, self._allow_remote = path, allow_remote
         self._local = threading.local()
-        self._all: list[Any] = []
+        self._all: list[_Handle] = []
         self._lock = threading.Lock()
         self._reads = self._broken = 0
         self._last_error = ''
-        file = self._file()
+        self._status = path.stat()
+        file = self._handle().file
         try:
             self._alpha = alpha_band(path, file)
             self._to_crs, warning = self._geo.transformer(path, crs or file.crs)
@@ -89,22 +98,41 @@ class RasterStore(StoreBase):
         super().close()
         with self._lock:
             while self._all:
-                self._all.pop().close()
+                self._all.pop().file.close()
 
     def _covered(self, frame: MapFrame, at: Array, size_m: float, gsd_m: float) -> float:
         """Return the share of 16 x 16 probes that lie within the file."""
         pixels = self._project(frame)(probe_points(at, size_m))
         return float(np.mean(np.all((pixels >= 0) & (pixels <= self._size), axis=1)))
 
-    def _file(self) -> Any:
-        """Return this thread's dataset; rasterio's are not to be shared."""
-        file = getattr(self._local, 'file', None)
-        if file is None:
-            file = self._local.file = self._geo.dataset(
-                self._path, allow_remote=self._allow_remote)
+    def _handle(self) -> _Handle:
+        """
+        Return this thread's dataset; rasterio's are not to be shared.
+
+        Where the name belongs to another file by now, it is the first dataset after all, which
+        goes on reading the file that was opened.
+        """
+        handle: _Handle | None = getattr(self._local, 'handle', None)
+        if handle is None:
             with self._lock:
-                self._all.append(file)
-        return file
+                handle = self._opened() or self._all[0]
+                self._all.append(handle)
+            self._local.handle = handle
+        return handle
+
+    def _opened(self) -> _Handle | None:
+        """Return a new dataset of the file, None if it is not there any more."""
+        try:
+            file = self._geo.dataset(self._path, allow_remote=self._allow_remote)
+            same = os.path.samestat(self._path.stat(), self._status)
+        except (MapError, OSError):
+            if not self._all:
+                raise
+            return None
+        if self._all and not same:
+            file.close()
+            return None
+        return _Handle(file, threading.Lock())
 
     def _project(self, frame: MapFrame) -> Project:
         """Return the projection of map metres to pixels of the file."""
@@ -125,8 +153,9 @@ class RasterStore(StoreBase):
         with self._lock:
             self._reads += 1
         try:
-            with self._geo.safe(self._allow_remote):
-                patch = read_patch(self._geo, self._file(), window, (y1 - y0, x1 - x0),
+            handle = self._handle()
+            with handle.lock, self._geo.safe(self._allow_remote):
+                patch = read_patch(self._geo, handle.file, window, (y1 - y0, x1 - x0),
                                    self._alpha)
         except self._geo.errors as error:
             with self._lock:

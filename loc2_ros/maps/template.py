@@ -23,11 +23,13 @@ class Template:
     An address with names in braces; nothing else in it is ever interpreted.
 
     :param text: such as ``https://example.org/{z}/{x}/{y}.jpg``.
+    :param levels: what the service calls its levels, such as ``EPSG:3857:12``, and which it has;
+        None: any, by number.
     :raises MapError: if it has names that are not known, or not all that are needed.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, levels: Mapping[int, str] | None = None) -> None:
+        self.text, self.levels = text, levels
         names = _FIELD.findall(text)
         odd = [n for n in names if n not in (*_TILE, *_WMS, 'key') and not _is_switch(n)]
         if odd:
@@ -43,9 +45,18 @@ class Template:
 
     def tile(self, zoom: int, x: int, y: int) -> str:
         """Return the address of a tile, y from the north."""
-        values = {'z': str(zoom), 'x': str(x), 'y': str(y), '-y': str((1 << zoom) - 1 - y),
+        values = {'z': self.level(zoom), 'x': str(x), 'y': str(y), '-y': str((1 << zoom) - 1 - y),
                   'q': quadkey(zoom, x, y), 's': 'abc'[(x + y) % 3]}
         return self._filled({n: values[m] for n, m in _TILE.items()}, x + y)
+
+    def level(self, zoom: int) -> str:
+        """Return what the service calls a level; :raises MapError: if it has none such."""
+        if self.levels is None:
+            return str(zoom)
+        if zoom not in self.levels:
+            raise MapError(f'the service has no level {zoom}; choose one of '
+                           f'{" ".join(map(str, sorted(self.levels)))} with --zoom')
+        return self.levels[zoom]
 
     def piece(self, bbox: tuple[float, float, float, float], proj: str, width: int,
               height: int) -> str:
@@ -69,7 +80,8 @@ class Template:
         if self.is_wms:
             values = {'bbox': '0,0,1,1', 'proj': 'EPSG:3857', 'width': '1', 'height': '1'}
             return [self._filled(values, k) for k in range(choices)]
-        return [self.tile(10, k, 0) for k in range(max(choices, 3))]
+        zoom = 10 if self.levels is None else min(self.levels)
+        return [self.tile(zoom, k, 0) for k in range(max(choices, 3))]
 
 
 def _is_switch(name: str) -> bool:

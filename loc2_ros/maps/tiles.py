@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 import sqlite3
-import threading
-import time
 from typing import Any, Iterator, Mapping, Protocol
 
-from loc2_ros.maps.guard import BadTile, check_tile, MAX_TILE_BYTES
+from loc2_ros.maps.guard import BadTile, check_tile
+from loc2_ros.maps.sqlite_file import NoAnswer, SqliteFile
 from loc2_ros.maps.values import MapError
 
 MAX_ZOOM = 24
@@ -76,11 +76,8 @@ class MBTiles:
     def __init__(self, path: Path, scheme: str = 'tms') -> None:
         self._path = path
         self._flip = scheme == 'tms'
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
         self.warnings: list[str] = []
-        _refuse_truncated(path)
+        self._file = SqliteFile(path)
         log = path.with_name(path.name + '-wal')
         if log.is_file() and log.stat().st_size > 0:
             # immutable reads the file alone; asking SQLite to look into the log would write
@@ -91,6 +88,9 @@ class MBTiles:
             self.zooms = self._find_zooms()
             self.tile_px = self._find_tile_px()
             self._quick_check()
+        except sqlite3.Error as error:
+            self.close()
+            raise self._unusable(error) from error
         except MapError:
             self.close()
             raise
@@ -114,18 +114,18 @@ class MBTiles:
     def keys(self) -> Iterator[tuple[int, int, int]]:
         """List all tiles; :raises MapError: where the index is damaged."""
         try:
-            for zoom, x, row in self._connection().execute(
+            for zoom, x, row in self._file.stream(
                     'SELECT zoom_level, tile_column, tile_row FROM tiles'):
                 if all(isinstance(n, int) for n in (zoom, x, row)) and 0 <= zoom <= MAX_ZOOM:
                     yield zoom, x, (1 << zoom) - 1 - row if self._flip else row
         except sqlite3.Error as error:
-            raise MapError(f'{self._path} is damaged ({error}); copy or import the map '
-                           'again') from error
+            raise self._unusable(error) from error
 
     def whole_check(self) -> list[str]:
         """Return what SQLite finds wrong with the whole file."""
         try:
-            found = [str(row[0]) for row in self._connection().execute('PRAGMA quick_check(20)')]
+            found = [str(row[0]) for row in self._file.rows('PRAGMA quick_check(20)',
+                                                            within_s=math.inf)]
         except sqlite3.Error as error:
             return [str(error)]
         return [] if found == ['ok'] else found
@@ -133,10 +133,10 @@ class MBTiles:
     def checksums(self) -> dict[tuple[int, int, int], int]:
         """Return the checksums that our writer left; empty for other files."""
         try:
-            rows = self._connection().execute('SELECT z, x, y, crc32 FROM loc2_crc').fetchall()
+            return {(z, x, y): crc for z, x, y, crc in self._file.stream(
+                'SELECT z, x, y, crc32 FROM loc2_crc')} if self._has_table('loc2_crc') else {}
         except sqlite3.Error:
             return {}
-        return {(z, x, y): crc for z, x, y, crc in rows}
 
     def digest(self) -> str:
         """Return the hash of all tiles that our writer left, else of size and some pages."""
@@ -161,46 +161,36 @@ class MBTiles:
         return digest if isinstance(digest, str) else ''
 
     def close(self) -> None:
-        """Close the connections of all threads."""
-        with self._lock:
-            while self._all:
-                self._all.pop().close()
+        """Close the file."""
+        self._file.close()
 
     def _one(self, query: str, zoom: int, x: int, y: int) -> Any:
         row = (1 << zoom) - 1 - y if self._flip else y
         try:
-            return self._connection().execute(query, (zoom, x, row)).fetchone()
+            return next(iter(self._file.rows(query, (zoom, x, row))), None)
+        except NoAnswer as error:
+            raise BadTile(f'the database gives {error}') from error
         except sqlite3.Error as error:
             raise BadTile(f'the database is damaged: {error}') from error
 
-    def _connection(self) -> sqlite3.Connection:
-        """Return this thread's connection."""
-        connection = getattr(self._local, 'connection', None)
-        if connection is None:
-            # immutable: no locks and no -wal or -shm files, so read-only media work
-            uri = self._path.resolve().as_uri() + '?mode=ro&immutable=1'
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            connection.text_factory = lambda raw: raw.decode('utf-8', 'replace')
-            if hasattr(connection, 'setlimit'):     # Python 3.11: refuse before reading
-                connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_TILE_BYTES)
-            self._local.connection = connection
-            with self._lock:
-                self._all.append(connection)
-        return connection
+    def _unusable(self, error: sqlite3.Error) -> MapError:
+        if isinstance(error, NoAnswer):
+            return MapError(f'{self._path} gives {error}: its tiles have no index, or never end; '
+                            'take the map from its maker again, or import its imagery')
+        return MapError(f'{self._path} is damaged ({error}); copy or import the map again')
+
+    def _has_table(self, name: str) -> bool:
+        return bool(self._file.rows("SELECT 1 FROM sqlite_master WHERE type='table' AND name=? "
+                                    'LIMIT 1', (name,)))
 
     def _read_metadata(self) -> dict[str, str]:
-        try:
-            connection = self._connection()
-            names = {row[0] for row in connection.execute('SELECT name FROM sqlite_master')}
-            if 'tiles' not in names:
-                raise MapError(f'{self._path} is a database without a tiles table; give an '
-                               'MBTiles file with raster imagery')
-            if 'metadata' not in names:
-                return {}
-            rows = connection.execute('SELECT name, value FROM metadata').fetchall()
-        except sqlite3.Error as error:
-            raise MapError(f'{self._path} is damaged ({error}); copy or import the map '
-                           'again') from error
+        names = {row[0] for row in self._file.rows('SELECT name FROM sqlite_master LIMIT 1000')}
+        if 'tiles' not in names:
+            raise MapError(f'{self._path} is a database without a tiles table; give an '
+                           'MBTiles file with raster imagery')
+        if 'metadata' not in names:
+            return {}
+        rows = self._file.rows('SELECT name, value FROM metadata LIMIT 1000')
         return {str(name): str(value) for name, value in rows if value is not None}
 
     def _find_zooms(self) -> tuple[int, ...]:
@@ -208,23 +198,37 @@ class MBTiles:
         found, failure = [], None
         for zoom in range(MAX_ZOOM + 1):
             try:
-                if self._connection().execute('SELECT 1 FROM tiles WHERE zoom_level=? LIMIT 1',
-                                              (zoom,)).fetchone():
+                if self._file.rows('SELECT 1 FROM tiles WHERE zoom_level=? LIMIT 1', (zoom,)):
                     found.append(zoom)
+            except NoAnswer:
+                raise
             except sqlite3.Error as error:
                 failure = error
         if failure is not None and not found:
-            raise MapError(f'{self._path} is damaged ({failure}); copy or import the map again')
+            raise failure
         if not found:
             raise MapError(f'{self._path} holds no tiles; import imagery first')
+        # A tile that nobody has: without an index, and in an endless view, this finds no end
+        self._ask_in_vain(found[-1])
         return tuple(found)
+
+    def _ask_in_vain(self, zoom: int) -> None:
+        try:
+            self._file.rows('SELECT 1 FROM tiles WHERE zoom_level=? AND tile_column=-1 '
+                            'AND tile_row=-1 LIMIT 1', (zoom,))
+        except NoAnswer:
+            raise
+        except sqlite3.Error:
+            pass            # damage in places is counted tile by tile
 
     def _find_tile_px(self) -> int:
         blobs: list[Any] = []
         for zoom in reversed(self.zooms):
             try:
-                blobs += [row[0] for row in self._connection().execute(
+                blobs += [row[0] for row in self._file.rows(
                     'SELECT tile_data FROM tiles WHERE zoom_level=? LIMIT ?', (zoom, _SAMPLES))]
+            except NoAnswer:
+                raise
             except sqlite3.Error:
                 continue        # counted tile by tile later
         size = tile_size(blobs)
@@ -237,32 +241,12 @@ class MBTiles:
 
     def _quick_check(self) -> None:
         """Look for damage for a fifth of a second."""
-        connection, deadline = self._connection(), time.monotonic() + _CHECK_S
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, 10000)
         try:
-            found = [str(row[0]) for row in connection.execute('PRAGMA quick_check(1)')]
+            found = [str(row[0]) for row in self._file.rows('PRAGMA quick_check(1)',
+                                                            within_s=_CHECK_S)]
             if found != ['ok']:
                 self.warnings.append(f'the file is damaged in places: {" ".join(found)}')
-        except sqlite3.OperationalError as error:
-            if 'interrupted' not in str(error):
-                self.warnings.append(f'the file is damaged in places: {error}')
+        except NoAnswer:
+            pass
         except sqlite3.Error as error:
             self.warnings.append(f'the file is damaged in places: {error}')
-        finally:
-            connection.set_progress_handler(None, 0)
-
-
-def _refuse_truncated(path: Path) -> None:
-    """Compare the page count in the SQLite header with the file."""
-    try:
-        with path.open('rb') as file:
-            head = file.read(100)
-            size = file.seek(0, os.SEEK_END)
-    except OSError as error:
-        raise MapError(f'{path} cannot be read ({error.strerror}); check the path and its '
-                       'permissions') from error
-    page = int.from_bytes(head[16:18], 'big')
-    # The count is only kept up to date when these two change counters agree
-    pages = int.from_bytes(head[28:32], 'big') if head[24:28] == head[92:96] else 0
-    if len(head) < 100 or pages * (65536 if page == 1 else page) > size:
-        raise MapError(f'{path} is truncated at {size} bytes; copy or import the map again')

@@ -9,6 +9,7 @@ from typing import Any, Callable, Mapping
 
 from geometry_msgs.msg import PoseStamped
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import frame_as
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.messages import Position
 from loc2_ros.ros.convert import datum_from_msg
@@ -21,20 +22,21 @@ _PATIENCE_S = 3.0       # for a latched origin that somebody publishes but that 
 def datum_from_settings(settings: Mapping[str, Any]) -> LocalFrame | None:
     """Return the map frame that ``map.datum`` asks for; ValueError if it is no place."""
     given = settings['map.datum']
-    return None if given is None else LocalFrame(*given)
+    return None if given is None else frame_as(settings['map.frame_mode'], LocalFrame(*given))
 
 
 class DatumChooser:
     """Chooses the datum once; it never moves while the node is configured."""
 
     def __init__(self, node: Node, frame: LocalFrame | None,
-                 chosen: Callable[[LocalFrame, str], None]) -> None:
+                 chosen: Callable[[LocalFrame, str], None], mode: str = 'enu') -> None:
         """
         Listen for a latched origin, unless the datum is known.
 
         :param chosen: called once with the frame and its source.
+        :param mode: of the frame, see ``map.frame_mode``.
         """
-        self._node, self._chosen = node, chosen
+        self._node, self._chosen, self._mode = node, chosen, mode
         self._known = frame is not None
         self._first_fix: float | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -66,7 +68,12 @@ class DatumChooser:
         except BadMessage as error:
             self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
 
-    def _choose(self, frame: LocalFrame, source: str) -> None:
+    def _choose(self, place: LocalFrame, source: str) -> None:
+        try:
+            frame = frame_as(self._mode, place)
+        except ValueError as error:     # beyond the reach of UTM
+            self._node.get_logger().error(str(error), throttle_duration_sec=5.0)
+            return
         self._known = True
         self._node.get_logger().info(
             f'datum from {source}: {frame.lat_deg:.8f}, {frame.lon_deg:.8f}, {frame.height_m:.2f}')

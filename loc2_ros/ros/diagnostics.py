@@ -47,6 +47,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'path': 'the map',
         'datum': 'latitude, longitude, height of the map origin',
         'datum_source': 'parameter, local_xy_origin or first fix',
+        'frame_mode': 'axes of the map frame, enu or utm',
         'valid_fraction': 'share of the last crop that the map covers',
         'crop_ms': 'time of cutting the last crop',
         'crops_mb': 'memory of shared crops and their features',

@@ -185,7 +185,7 @@ class Loc2Node(LifecycleNode):
         if self._datum is not None:
             frame, source = self._datum
             found['datum'] = f'{frame.lat_deg:.9f}, {frame.lon_deg:.9f}, {frame.height_m:.3f}'
-            found['datum_source'] = source
+            found['datum_source'], found['frame_mode'] = source, frame.mode
         if self.session is not None:
             found.update(self.session.values())
         found.update(about_place(self.localizer, self._datum[0] if self._datum else None,

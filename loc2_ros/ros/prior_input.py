@@ -52,7 +52,8 @@ class PriorInput:
         :param frame: the map frame, if it is known.
         :param chosen: called once with the map frame and its source, if it is not.
         """
-        self._chooser = DatumChooser(self._node, frame, chosen)
+        self._chooser = DatumChooser(self._node, frame, chosen,
+                                     self._settings['map.frame_mode'])
         topics = self._settings
         self._subscriptions = [
             self._subscribe(NavSatFix, topics['fix_topic'], self._on_fix, 10),

@@ -49,6 +49,34 @@ def test_the_command_line_loads_neither_torch_nor_ros_nor_opencv() -> None:
     assert found.stdout == '[]\n'
 
 
+CTRL_C = """
+import signal, sys
+loading = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == loading:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from loc2_ros.cli.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize('loading', ['typer', 'numpy', 'loc2_ros.cli.bench',
+                                     'loc2_ros.maps.store'])
+def test_ctrl_c_while_loading_is_one_line_and_exit_code_130(loading: str) -> None:
+    done = subprocess.run([sys.executable, '-c', CTRL_C, loading, 'map', 'info', 'no.mbtiles'],
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, '')
+    assert done.stderr == 'loc2: interrupted\n'
+
+
+def test_the_package_of_the_command_line_runs() -> None:
+    done = subprocess.run([sys.executable, '-m', 'loc2_ros.cli', 'map', 'info', 'no.mbtiles'],
+                          capture_output=True, text=True)
+    assert done.returncode == 5 and 'does not exist' in done.stderr
+
+
 def invoke(*arguments: str) -> tuple[int, str]:
     """Run a verb in this process and return its exit code and stderr."""
     result = RUNNER.invoke(app, list(arguments))

@@ -165,7 +165,7 @@ def test_nothing_known_is_null_and_the_keys_are_those_of_the_contract(tmp_path: 
         'ellipse95_coverage': None, 'nees_mean': None,
         'latency_s': {'median': None, 'p95': None}, 'rate_hz': None, 'tf_messages': None,
         'duplicates': None, 'out_of_order': None, 'stamp_mismatches': None, 'datum': None,
-        'reference': None, 'model': None, 'device': None, 'seed': None}
+        'frame_mode': 'enu', 'reference': None, 'model': None, 'device': None, 'seed': None}
 
 
 def test_what_is_not_a_number_becomes_null(tmp_path: Path) -> None:

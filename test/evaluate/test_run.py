@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from loc2_ros.cli.map_options import run_of
 from loc2_ros.core.camera import Mount
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
@@ -406,3 +407,27 @@ def test_kitti_0013_is_its_own_reference_with_base_link_s_pose() -> None:
     assert first is not None
     lever = math.hypot(*(first.xy_m - oxts))
     assert lever == pytest.approx(math.hypot(1.405, 0.32), abs=0.12)    # 7 ms at 12 m/s
+
+
+def test_a_run_in_utm_gives_the_same_places_and_is_read_back_as_it_was(drive: Path,
+                                                                       tmp_path: Path) -> None:
+    enu, utm = run(drive), run(drive, changes={'map.frame_mode': 'utm'})
+    utm.write(tmp_path / 'utm')
+    metrics = json.loads((tmp_path / 'utm' / 'metrics.json').read_text())
+    assert (metrics['frame_mode'], metrics['datum']) == ('utm', [48.9, 8.4, 110.0])
+    for figure in ('position_error_m', 'yaw_error_deg'):
+        # The lever arm and the error shrink with the grid, by 0.04 %
+        assert metrics[figure]['median'] == pytest.approx(enu.metrics()[figure]['median'],
+                                                          rel=1e-3)
+    places = []
+    for result in (enu, utm):
+        truth = result.rows[3].truth
+        assert truth is not None
+        places.append(result.frame.inverse(truth.xy_m))
+    np.testing.assert_allclose(places[0], places[1], atol=1e-9)
+    # The same place has other numbers: UTM 32 is half a degree off north here
+    turned = [result.rows[3].truth for result in (enu, utm)]
+    assert turned[0] and turned[1] and math.degrees(
+        turned[1].yaw_rad - turned[0].yaw_rad) == pytest.approx(-0.45, abs=0.02)
+    _, track = run_of(tmp_path / 'utm')
+    np.testing.assert_allclose(track[3], places[0], atol=1e-6)

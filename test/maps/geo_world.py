@@ -65,3 +65,13 @@ def in_grid(path, picture, frame, epsg):
                        transform=transform.from_origin(left, top, gsd, gsd)) as file:
         file.write(image.transpose(2, 0, 1))
     return path
+
+
+def write_raster(path, picture, crs, corner, gsd):
+    """Write a picture as GeoTIFF, its upper left corner at a point of the system."""
+    with rasterio.open(path, 'w', driver='GTiff', width=picture.shape[1],
+                       height=picture.shape[0], count=3, dtype='uint8', crs=crs, tiled=True,
+                       blockxsize=128, blockysize=128,
+                       transform=transform.from_origin(*corner, gsd, gsd)) as file:
+        file.write(picture.transpose(2, 0, 1))
+    return path

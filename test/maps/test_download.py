@@ -20,8 +20,8 @@ from loc2_ros.maps import fetch
 from loc2_ros.maps.area import Area
 from loc2_ros.maps.download import download, Service
 from loc2_ros.maps.fetch import Pace
-from loc2_ros.maps.importer import Origin
 from loc2_ros.maps.net import Client, retry_after_s
+from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.presets import PRESETS
 from loc2_ros.maps.store import open_store
 from loc2_ros.maps.template import quadkey, Template

@@ -18,8 +18,10 @@ from geo_world import by_gdal, in_grid, place
 from loc2_ros.cli.map import app
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps import tilefile
-from loc2_ros.maps.importer import import_map, ImportOptions, Origin
+from loc2_ros.maps.importer import import_map
+from loc2_ros.maps.job import ImportOptions
 from loc2_ros.maps.mercator import merc_lat_lon
+from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.sources import find_sources
 from loc2_ros.maps.store import open_store
 from loc2_ros.maps.tilefile import TileFile
@@ -465,7 +467,9 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from loc2_ros.maps import pyramid
-from loc2_ros.maps.importer import import_map, ImportOptions, Origin
+from loc2_ros.maps.importer import import_map
+from loc2_ros.maps.job import ImportOptions
+from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.sources import find_sources
 raster, out = sys.argv[1:]
 done = 0

@@ -11,8 +11,8 @@ from typing import Any
 from loc2_ros.core.camera import Mount, mount_from_matrix, pixel_rays
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.values import Array, Camera, Image, Pose2
-from loc2_ros.maps.mosaic import (BLOCK_PX, flat_ground, ground_of_points, in_camera, in_view,
-                                  look, Mosaic, Patch, write_mosaic)
+from loc2_ros.maps.ground import flat_ground, ground_of_points, in_camera, in_view
+from loc2_ros.maps.mosaic import BLOCK_PX, look, Mosaic, Patch, write_mosaic
 from loc2_ros.maps.store import open_store
 import numpy as np
 import pytest

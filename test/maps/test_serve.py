@@ -13,7 +13,7 @@ import threading
 
 import cv2
 from loc2_ros.cli.map import app
-from loc2_ros.maps.importer import open_tiles
+from loc2_ros.maps.merge import open_tiles
 from loc2_ros.maps.page import PAGE
 from loc2_ros.maps.serve import MapServer, overlay_of
 from loc2_ros.maps.store import open_store

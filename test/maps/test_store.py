@@ -12,6 +12,7 @@ import threading
 
 import cv2
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.maps import sqlite_file
 from loc2_ros.maps.mercator import merc_px, world_projection
 from loc2_ros.maps.store import MapError, open_store
 from map_world import (DATUM, jpeg, noise_tile, PatternSource, pixel_grid, png, store_of, tile_at,
@@ -403,6 +404,102 @@ def test_a_map_may_be_replaced_by_renaming_while_open(noise, tmp_path):
         _same(_crop(store, size=20.0), before)
         with open_store(noise) as reloaded:
             assert reloaded.info.digest != store.info.digest
+
+
+def _in_a_new_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize('happens', ['replaced', 'deleted'])
+@pytest.mark.parametrize('kind', ['mbtiles', 'tif'])
+def test_every_thread_reads_the_file_that_was_opened_whatever_its_name_is_now(
+        noise, tmp_path, happens, kind):
+    if kind == 'tif':
+        pytest.importorskip('rasterio')
+        from geo_world import write_raster
+        pictures = [np.random.default_rng(k).integers(0, 256, (400, 400, 3), np.uint8)
+                    for k in range(2)]
+        first, other = (write_raster(tmp_path / f'{k}.tif', picture, 'EPSG:3857', (
+            936_000.0, 6_276_000.0), 0.3) for k, picture in enumerate(pictures))
+    else:
+        first, other = noise, write_mbtiles(tmp_path / 'new', tiles_around(
+            CENTRE, png(NOISE[4][4])))
+    with open_store(first, cache_mb=0.0) as store:
+        west, south, east, north = store.info.bounds or (8.4037, 49.0069, 8.4037, 49.0069)
+        middle = LocalFrame((south + north) / 2, (west + east) / 2)
+
+        def crop():
+            return store.crop(middle, (0.0, 0.0), 0.3, 60.0, 200)
+        before = crop()
+        assert before.valid_fraction == 1.0
+        if happens == 'replaced':
+            other.replace(first)
+        else:
+            first.unlink()
+        _same(crop(), before)
+        for _ in range(3):
+            _same(_in_a_new_thread(crop), before)
+        assert store.stats().broken == 0
+
+
+ENDLESS = ('CREATE VIEW tiles AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) '
+           'SELECT {zoom} AS zoom_level, i % 7 AS tile_column, i % 9 AS tile_row, '
+           'zeroblob(10) AS tile_data FROM n')
+
+
+@pytest.mark.parametrize('zoom', ['19', 'i % 25', '30 + i % 2'])
+def test_tiles_that_never_end_are_refused_and_do_not_hang(tmp_path, monkeypatch, zoom):
+    monkeypatch.setattr(sqlite_file.SqliteFile.rows, '__defaults__', ((), 0.1))
+    path = tmp_path / 'endless.mbtiles'
+    database = sqlite3.connect(path)
+    database.execute(ENDLESS.format(zoom=zoom))
+    database.commit()
+    with pytest.raises(MapError, match='endless.mbtiles gives no answer within .*maker'):
+        open_store(path)
+
+
+def test_a_look_up_that_never_ends_is_a_broken_tile(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_file.SqliteFile.rows, '__defaults__', ((), 0.1))
+    path = write_mbtiles(tmp_path / 'trap.mbtiles', TILES)
+    column = CENTRE[0] + 1
+    database = sqlite3.connect(path)
+    database.execute('ALTER TABLE tiles RENAME TO real')
+    # Answers as a table does but for one column, which is asked for only while driving
+    database.execute(f"""
+        CREATE VIEW tiles AS SELECT * FROM real WHERE tile_column != {column} OR (
+            WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n)
+            SELECT max(i + tile_row) FROM n) < 0""")
+    database.commit()
+    with open_store(path) as store:
+        crop, stats = _crop(store), store.stats()
+    assert 0.0 < crop.valid_fraction < 1.0
+    assert stats.broken > 0 and 'no answer within' in stats.last_error
+
+
+def test_endless_metadata_do_not_fill_the_memory(tmp_path):
+    path = write_mbtiles(tmp_path / 'map.mbtiles', TILES)
+    database = sqlite3.connect(path)
+    database.execute('DROP TABLE metadata')
+    database.execute('CREATE VIEW metadata AS WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL '
+                     "SELECT i + 1 FROM n) SELECT 'name' || i AS name, 'x' AS value FROM n")
+    database.commit()
+    with open_store(path) as store:
+        assert _crop(store).valid_fraction == 1.0
+
+
+def test_a_folder_whose_first_columns_are_empty_opens(tmp_path):
+    root = write_folder(tmp_path / 'xyz', TILES)
+    columns = list((root / str(ZOOM)).iterdir())        # in the order of the file system
+    for column in columns[:-1]:
+        for file in column.iterdir():
+            file.unlink()
+    with open_store(root) as store:
+        left = store.covered(DATUM, (0.0, 0.0), 200.0)
+    assert 0.0 < left < 1.0 and not any(columns[0].iterdir())
 
 
 def test_a_map_with_only_far_finer_levels_does_not_stall(tmp_path):

@@ -7,8 +7,7 @@ from __future__ import annotations
 import math
 
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.maps.utm import UtmFrame
-from loc2_ros.maps.values import MapError
+from loc2_ros.core.utm import frame_as, UtmFrame, zone_of
 from map_world import noise_tile, PatternSource, PLACES, store_of
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ import pytest
 @pytest.mark.parametrize('place', PLACES)
 def test_a_zone_equals_that_of_proj_and_its_inverse(place):
     pyproj = pytest.importorskip('pyproj')
-    frame = UtmFrame.at(*place[:2])
+    frame = UtmFrame(*place[:2])
     lat, lon = LocalFrame(*place).inverse(np.random.default_rng(1).uniform(-3e4, 3e4, (50, 2)))
     projection = pyproj.Proj(proj='utm', zone=frame.zone, south=frame.south, ellps='WGS84')
     expected = np.stack(projection(lon, lat), 1) - (frame.east_m, frame.north_m)
@@ -32,14 +31,14 @@ def test_a_zone_equals_that_of_proj_and_its_inverse(place):
 
 def test_karlsruhe_is_half_a_degree_off_north():
     # From the specification: UTM 32 at Karlsruhe, -0.45 degrees
-    frame = UtmFrame.at(49.0069, 8.4037)
+    frame = UtmFrame(49.0069, 8.4037)
     assert frame.zone == 32
     assert math.degrees(frame.convergence_rad((0.0, 0.0))) == pytest.approx(-0.45, abs=0.01)
 
 
 def test_a_crop_in_utm_is_one_in_the_tangent_plane_turned_by_the_convergence():
     lat, lon = 49.0069, 8.4037
-    utm, enu = UtmFrame.at(lat, lon), LocalFrame(lat, lon)
+    utm, enu = UtmFrame(lat, lon), LocalFrame(lat, lon)
     big = np.concatenate([np.concatenate([noise_tile(3 * i + j) for j in range(3)], 1)
                           for i in range(3)], 0)
 
@@ -58,7 +57,28 @@ def test_a_crop_in_utm_is_one_in_the_tangent_plane_turned_by_the_convergence():
     assert other > 3 * same
 
 
-@pytest.mark.parametrize('wrong', [{'zone': 0}, {'zone': 61}, {'zone': 32, 'east_m': math.nan}])
-def test_what_is_no_zone_is_told(wrong):
-    with pytest.raises(MapError, match='zone'):
-        UtmFrame(**wrong)
+@pytest.mark.parametrize('lat', [84.5, -80.5, math.nan])
+def test_a_datum_beyond_the_reach_of_utm_is_told(lat):
+    with pytest.raises(ValueError, match='UTM|datum'):
+        UtmFrame(lat, 8.0)
+
+
+@pytest.mark.parametrize('lat, lon, zone', [
+    (49.0, 8.4, 32), (49.0, 5.999, 31), (0.0, -180.0, 1), (0.0, 180.0, 1), (0.0, 179.9, 60),
+    (60.4, 5.3, 32), (55.9, 5.3, 31), (64.0, 5.3, 31),              # Bergen, and around it
+    (78.2, 8.9, 31), (78.2, 15.6, 33), (78.2, 21.0, 35), (78.2, 41.9, 37), (78.2, 42.0, 38)])
+def test_zones_are_those_of_the_maps_norway_and_svalbard_included(lat, lon, zone):
+    assert zone_of(lat, lon) == zone
+    assert UtmFrame(lat, lon).zone == zone
+
+
+def test_a_mode_keeps_the_datum_and_changes_the_axes():
+    enu = LocalFrame(49.0069, 8.4037, 116.0)
+    utm = frame_as('utm', enu)
+    assert (utm.mode, utm.lat_deg, utm.lon_deg, utm.height_m) == ('utm', 49.0069, 8.4037, 116.0)
+    assert utm != enu and frame_as('enu', utm) == enu and frame_as('enu', enu) is enu
+    np.testing.assert_allclose(utm.forward(49.0069, 8.4037), 0.0, atol=1e-9)
+    # A kilometre north of the datum: 0.9996 of it, and turned by half a degree
+    x, y = utm.forward(*enu.inverse((0.0, 1000.0)))
+    assert math.hypot(x, y) == pytest.approx(999.7, abs=0.15)
+    assert math.degrees(math.atan2(-x, y)) == pytest.approx(-0.45, abs=0.01)

@@ -79,6 +79,21 @@ def test_the_same_fix_is_published_in_wgs84_beside_the_datum(world: World) -> No
     assert [origin.y, origin.x, origin.z] == pytest.approx(DATUM)
 
 
+def test_in_utm_prior_pose_and_fix_agree_in_the_grid_about_the_datum(world: World) -> None:
+    from loc2_ros.core.utm import UtmFrame
+    node = world.start(map__frame_mode='utm')
+    world.ready(node)
+    world.frame()
+    pose = world.poses(1)[0].pose.pose.position
+    world.until(lambda: world.got['navsat'] and world.got['prior'], 'a NavSatFix and a prior')
+    frame, msg = UtmFrame(*DATUM), world.got['navsat'][0]
+    assert frame.forward(msg.latitude, msg.longitude) == pytest.approx([pose.x, pose.y], abs=1e-3)
+    # The heading prior, 0.5 from true east in the Imu, is one of the grid
+    turned = yaw_of(world.got['prior'][0]) - 0.5
+    assert turned == pytest.approx(frame.convergence_rad((0.0, 0.0)), abs=1e-4)
+    assert world.level('map', 0, 'map at')[2]['frame_mode'] == 'utm'
+
+
 def test_a_slow_model_takes_the_newest_image_and_every_image_is_accounted_for(
         world: World) -> None:
     fake = FakeLocalizer()

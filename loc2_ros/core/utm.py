@@ -4,7 +4,7 @@
 UTM as a map frame, for stacks that live in it already.
 
 Grid metres are not ground metres (0.9996 at the central meridian) and grid north is not north:
-headings in this frame are grid headings. ``LocalFrame`` is the better choice for new ones.
+headings in this frame are grid headings. ``LocalFrame`` is the better choice for new stacks.
 
 Karney, Transverse Mercator with an accuracy of a few nanometers, J. Geodesy 2011: the series of
 Krueger to the fourth order in n, which is below a micrometre within a zone.
@@ -12,12 +12,11 @@ Krueger to the fourth order in n, which is below a micrometre within a zone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import math
-from typing import Any
+from typing import Any, ClassVar, Mapping
 
-from loc2_ros.core.frames import WGS84_A_M, WGS84_F
-from loc2_ros.maps.values import MapError
+from loc2_ros.core.frames import LocalFrame, WGS84_A_M, WGS84_F
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -36,31 +35,34 @@ _BETA = (_N / 2 - 2 * _N ** 2 / 3 + 37 * _N ** 3 / 96 - _N ** 4 / 360,
 
 
 @dataclass(frozen=True)
-class UtmFrame:
+class UtmFrame(LocalFrame):
     """
-    A zone, moved to an origin; has the methods of ``LocalFrame``.
+    The UTM grid about a datum: x east and y north in the grid, (0, 0) at the datum.
 
-    :param zone: 1 to 60.
-    :param east_m: easting of the frame's origin; ``north_m`` its northing.
-    :param south: northings of the southern hemisphere.
+    :ivar zone: that of the datum, for the whole map; ``east_m`` and ``north_m`` are its place in
+        the grid, so that x + east_m is an easting.
+    :raises ValueError: no datum, or one beyond the reach of UTM, 80 S to 84 N.
     """
 
-    zone: int
-    east_m: float = 0.0
-    north_m: float = 0.0
-    south: bool = False
+    mode: ClassVar[str] = 'utm'
+    zone: int = field(init=False)
+    east_m: float = field(init=False, default=0.0)
+    north_m: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
-        if not (1 <= self.zone <= 60 and math.isfinite(self.east_m)
-                and math.isfinite(self.north_m)):
-            raise MapError(f'a UTM frame has a zone of 1 to 60 and a finite origin, got {self}')
+        super().__post_init__()
+        if not -80.0 <= self.lat_deg <= 84.0 or self.yaw_rad:
+            raise ValueError('UTM reaches from 80 S to 84 N and is not turned; set '
+                             f'map.frame_mode to enu for a datum at {self.lat_deg:g} degrees')
+        object.__setattr__(self, 'zone', zone_of(self.lat_deg, self.lon_deg))
+        east, north = self.forward(self.lat_deg, self.lon_deg)
+        object.__setattr__(self, 'east_m', float(east))
+        object.__setattr__(self, 'north_m', float(north))
 
-    @classmethod
-    def at(cls, lat_deg: float, lon_deg: float) -> UtmFrame:
-        """Return the zone of a place with its origin there."""
-        zone = cls(int((lon_deg + 180.0) % 360.0 // 6.0) + 1, south=lat_deg < 0.0)
-        east, north = zone.forward(lat_deg, lon_deg)
-        return cls(zone.zone, float(east), float(north), zone.south)
+    @property
+    def south(self) -> bool:
+        """Return whether northings are those of the southern hemisphere."""
+        return self.lat_deg < 0.0
 
     def forward(self, lat_deg: ArrayLike, lon_deg: ArrayLike) -> Array:
         """Project latitude and longitude to map metres: scalars to (2,), (N,) to (N, 2)."""
@@ -112,3 +114,24 @@ class UtmFrame:
     @property
     def _false_north_m(self) -> float:
         return _FALSE_NORTH_M if self.south else 0.0
+
+
+def zone_of(lat_deg: float, lon_deg: float) -> int:
+    """Return the UTM zone of a place; Norway and Svalbard have wider ones."""
+    lon = (lon_deg + 180.0) % 360.0 - 180.0
+    if 56.0 <= lat_deg < 64.0 and 3.0 <= lon < 12.0:
+        return 32
+    if lat_deg >= 72.0 and 0.0 <= lon < 42.0:
+        return 31 + 2 * int((lon + 3.0) // 12.0)
+    return int((lon + 180.0) // 6.0) + 1
+
+
+# What map.frame_mode may be
+FRAME_MODES: Mapping[str, type[LocalFrame]] = {kind.mode: kind for kind in (LocalFrame, UtmFrame)}
+
+
+def frame_as(mode: str, frame: LocalFrame) -> LocalFrame:
+    """Return the map frame of a mode at the datum of another frame."""
+    if frame.mode == mode:
+        return frame
+    return FRAME_MODES[mode](frame.lat_deg, frame.lon_deg, frame.height_m)
