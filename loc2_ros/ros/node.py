@@ -13,6 +13,7 @@ from loc2_ros.maps.values import MapError
 from loc2_ros.ros.about import about_map, about_model, load
 from loc2_ros.ros.datum import datum_from_settings
 from loc2_ros.ros.declare import declare, values, verdict
+from loc2_ros.ros.executor import LastingExecutor
 from loc2_ros.ros.frame_path import Localizer
 from loc2_ros.ros.output import Diagnostics
 from loc2_ros.ros.params import ParameterError
@@ -22,7 +23,7 @@ import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 import tf2_ros
@@ -233,7 +234,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger('loc2').fatal(str(error))
         rclpy.try_shutdown()
         return 1
-    executor = SingleThreadedExecutor()
+    executor = LastingExecutor()
     executor.add_node(node)
     code = 0
     try:
