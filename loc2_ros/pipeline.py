@@ -37,6 +37,10 @@ import numpy as np
 import torch
 
 
+_OUT_OF_MEMORY = ('the GPU is out of memory; end what else runs on it, lower map.crops_mb, or set '
+                  'precision to fp16 or device to cpu ({})')
+
+
 class Localizer:
     """
     Localizes images in one map.
@@ -66,8 +70,17 @@ class Localizer:
     def localize(self, image: Image, prior: Prior, mount: Mount) -> Fix | Rejection:
         """Estimate the pose of base_link at ``image.stamp_ns``; never raises for bad data."""
         frame = self.frame
-        result = self._localize(image, prior, mount, frame)
-        self.crops.look_ahead(frame, prior)
+        try:
+            result = self._localize(image, prior, mount, frame)
+        except torch.cuda.OutOfMemoryError as error:
+            detail = _OUT_OF_MEMORY.format(str(error)[:200])
+            result = Rejection(image.stamp_ns, Reason.MODEL_ERROR, detail=detail)
+        else:
+            self.crops.look_ahead(frame, prior)
+            return result
+        # Not in the handler: until its end the traceback holds what the frame had allocated
+        self.crops.forget()
+        torch.cuda.empty_cache()
         return result
 
     def _localize(self, image: Image, prior: Prior, mount: Mount,
@@ -105,7 +118,9 @@ class Localizer:
                 seen.P, on_device, seen.usable, contract.aerial_grid, contract.cell_m,
                 self.solver, torch.Generator(device).manual_seed(self.seed)
             ).on_host(on_device, seen.usable)
-        except RuntimeError as error:       # what torch raises, out of memory included
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:       # what torch raises
             return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
         watch.lap('solve')
         scene = _Scene(image, tile, contract, lifted, usable, solved, rolled_px)
