@@ -131,6 +131,10 @@ class Crops:
         return {'crops_mb': round(self._kept.bytes / 1e6, 1), 'crops_reused': self.hits,
                 'crops_prepared': self.prepared, 'crops_waited_for': self.misses}
 
+    def forget(self) -> None:
+        """Give back the memory of all crops that are kept; those that are needed are made anew."""
+        self._kept.clear()
+
     def close(self) -> None:
         """End the thread and forget everything."""
         self._ahead.close()

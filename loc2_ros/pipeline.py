@@ -38,6 +38,10 @@ import numpy as np
 import torch
 
 
+_OUT_OF_MEMORY = ('the GPU is out of memory; end what else runs on it, lower map.crops_mb, or set '
+                  'precision to fp16 or device to cpu ({})')
+
+
 class Localizer:
     """
     Localizes images in one map.
@@ -73,13 +77,27 @@ class Localizer:
         with self._free:
             store = self._in_use = self.store
         try:
-            result = self._localize(image, prior, mount, frame, store)
-            self.crops.look_ahead(frame, prior)
-            return result
+            return self._within_memory(image, prior, mount, frame, store)
         finally:
             with self._free:
                 self._in_use = None
                 self._free.notify_all()
+
+    def _within_memory(self, image: Image, prior: Prior, mount: Mount, frame: LocalFrame,
+                       store: MapStore) -> Fix | Rejection:
+        """Localize, or free what a GPU without room for it can free."""
+        try:
+            result = self._localize(image, prior, mount, frame, store)
+        except torch.cuda.OutOfMemoryError as error:
+            detail = _OUT_OF_MEMORY.format(str(error)[:200])
+            result = Rejection(image.stamp_ns, Reason.MODEL_ERROR, detail=detail)
+        else:
+            self.crops.look_ahead(frame, prior)
+            return result
+        # Not in the handler: until its end the traceback holds what the frame had allocated
+        self.crops.forget()
+        torch.cuda.empty_cache()
+        return result
 
     def exchange(self, store: MapStore) -> None:
         """
@@ -131,7 +149,9 @@ class Localizer:
                 seen.P, on_device, seen.usable, contract.aerial_grid, contract.cell_m,
                 self.solver, torch.Generator(device).manual_seed(self.seed)
             ).on_host(on_device, seen.usable)
-        except RuntimeError as error:       # what torch raises, out of memory included
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:       # what torch raises
             return Rejection(image.stamp_ns, Reason.MODEL_ERROR, {}, str(error)[:300])
         watch.lap('solve')
         scene = _Scene(image, tile, contract, lifted, usable, solved, rolled_px)

@@ -12,12 +12,15 @@ from __future__ import annotations
 import math
 import threading
 from typing import Any
+import weakref
 
 from loc2_ros.core.camera import map_to_tile, Mount, mount_from_matrix, token_rays
+from loc2_ros.core.crop_grid import CropGrid
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.core.gate import Limits
 from loc2_ros.core.lift import flat_ground_depth, lift
 from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejection
+from loc2_ros.crops import Crops
 from loc2_ros.maps.values import Crop
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import DepthImages, ModelDepth
@@ -201,6 +204,37 @@ def test_a_model_that_raises_is_a_reason_with_its_message() -> None:
         IMAGE, _prior(truth), mount)
     assert isinstance(found, Rejection) and found.reason is Reason.MODEL_ERROR
     assert 'out of memory' in str(found)
+
+
+def test_a_gpu_out_of_memory_is_told_with_a_remedy_and_frees_what_it_can(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, mount = Pose2(0.0, 0.0, 0.0), _mount()
+    localizer = _localizer(truth, mount)
+    network: Any = localizer.network
+    localizer.crops = Crops(network, CropGrid(True, 2.0, math.radians(5.0), 30.0, 1.0), 64.0)
+    monkeypatch.setattr(network, 'describe', lambda crop: torch.zeros(1000))
+    assert isinstance(localizer.localize(IMAGE, _prior(truth), mount), Fix)
+    localizer.crops.settle(10.0)
+    assert localizer.crops._kept.bytes > 0
+    held: list[Any] = []
+    freed: list[bool] = []
+
+    def full(*args: Any) -> Observation:
+        big = torch.zeros(1000)
+        held.append(weakref.ref(big))
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+    working = network.observe
+    monkeypatch.setattr(network, 'observe', full)
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: freed.append(held[-1]() is None))
+    for n in range(3):
+        found = localizer.localize(IMAGE, _prior(truth), mount)
+        assert isinstance(found, Rejection) and found.reason is Reason.MODEL_ERROR
+        assert 'map.crops_mb' in str(found) and '2.00 GiB' in str(found)
+        assert freed == [True] * (n + 1)
+        assert localizer.crops._kept.bytes == 0
+    monkeypatch.setattr(network, 'observe', working)
+    assert isinstance(localizer.localize(IMAGE, _prior(truth), mount), Fix)
+    localizer.crops.close()
 
 
 def test_no_matches_at_all_is_degenerate() -> None:

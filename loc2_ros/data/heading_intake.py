@@ -95,18 +95,30 @@ class HeadingIntake:
         :param near_xy: about where the vehicle is, for the convergence of the meridians.
         :returns: what is missing; '' where nothing is.
         """
-        while self._imus and frame is not None:
-            msg = self._imus[0]
+        if frame is None:
+            return ''
+        waiting: list[Any] = []
+        unknown: set[str] = set()
+        for msg in self._imus:
             stamp, frame_id = stamp_ns(msg.header.stamp), str(msg.header.frame_id)
-            base_T_imu = self._mounting(frame_id, stamp) if frame_id else np.eye(4)
+            # A frame is looked up once, and for the newest: there may be hundreds of messages
+            asked = frame_id not in unknown or msg is self._imus[-1]
+            base_T_imu = self._base_T(frame_id, stamp) if asked else None
             if base_T_imu is None:
-                return f'nobody says how {frame_id!r} is mounted (TF)'
+                unknown.add(frame_id)
+                waiting.append(msg)
+                continue
             heading = self._heading(msg, base_T_imu[:3, :3])
             turn = float(frame.convergence_rad(near_xy)) + imu_offset_rad(self._settings)
             self._buffer.add_heading(stamp, heading.yaw_rad + turn, heading.sigma_rad)
-            self._imus.popleft()
             self.from_imu = True
-        return ''
+            waiting.clear()         # older than a heading that is known, they are not needed
+        self._imus = deque(waiting, maxlen=_PENDING)
+        return (f'nobody says how {str(waiting[0].header.frame_id)!r} is mounted (TF)'
+                if waiting else '')
+
+    def _base_T(self, frame_id: str, stamp: int) -> Array | None:
+        return self._mounting(frame_id, stamp) if frame_id else np.eye(4)
 
     def _heading(self, msg: Any, base_R_imu: Array) -> Heading:
         sigma = math.radians(self._settings['prior.heading_stddev'])

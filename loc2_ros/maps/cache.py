@@ -58,6 +58,12 @@ class ByteLru(Generic[Value]):
                 self._bytes -= self._entries.popitem(last=False)[1][1]
             self._entries[key] = (value, size_bytes)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
 
 class NewestJob(Generic[Job]):
     """

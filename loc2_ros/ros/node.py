@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import time
+import traceback
 from typing import Any, Callable, Mapping
 
 from loc2_ros.core.frames import LocalFrame
@@ -101,6 +103,24 @@ class Loc2Node(LifecycleNode):
         """Stop the worker and release everything; call it before the executor is shut down."""
         self._release()
         self._jumps.unregister()
+
+    def create_subscription(self, msg_type: Any, topic: str, callback: Callable[..., None],
+                            *args: Any, **more: Any) -> Any:
+        """
+        Subscribe; a callback that raises is told, and stops neither its group nor the executor.
+
+        Ours answer bad messages themselves. Those of rclpy do not: a clock before 1970, for one.
+        """
+        @functools.wraps(callback)
+        def lasting(*message: Any) -> None:
+            try:
+                callback(*message)
+            except Exception as error:  # noqa: B902 (no message may end the node)
+                problem = f'a message on {topic} cannot be used: {error!r}'
+                self.stats.note(input_problem=problem)
+                self.get_logger().error(f'{problem}\n{traceback.format_exc()}',
+                                        throttle_duration_sec=5.0)
+        return super().create_subscription(msg_type, topic, lasting, *args, **more)
 
     def _keep_alive(self) -> None:
         """Answer a transition that does not exist; rclpy would let it end the executor."""

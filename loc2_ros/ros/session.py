@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 import traceback
 from typing import Any, Callable, TYPE_CHECKING
 
@@ -43,46 +44,54 @@ class Session:
         self._stats, self._settings = node.stats, node.settings
         self._epoch, self._open = 0, True
         self._stamps = StampGuard(self._settings)
+        self._camera_frame = self._settings['camera_frame']
+        self._resets = 0        # of odometry, as far as they have been answered
+        with ExitStack() as made:       # what was made is closed if the rest cannot be made
+            self._make(node, localizer, datum, made.callback)
+            self._made = made.pop_all()
+
+    def _make(self, node: Loc2Node, localizer: Localizer, datum: tuple[LocalFrame, str] | None,
+              at_end: Callable[..., Any]) -> None:
+        """Make all parts; they are closed in the reverse order."""
         self._output = Output(node, self._settings)
+        at_end(self._output.close)
         self._frames = Frames(node, self._settings, node.tf_buffer)
+        at_end(self._frames.close)
         self._sender = MapSender(node, self._settings, self._frames)
+        at_end(self._sender.close)
         self._results = Results(node, self._output, self._sender)
         self._debug = Debug(node, self._settings, lambda: attribution(localizer))
+        at_end(self._debug.close)
         self._callers = Callers(node.offered.wake)
+        at_end(self._callers.close, 'the node was deactivated before an image was localized')
         self._skipped: Job | None = None    # the newest image, if nobody has looked at it
         self._priors = PriorInput(node, self._settings, self._frames, self._stats, self._trouble)
         self._intake = self._priors.intake
         self._path = FramePath(localizer, self._intake, self._frames, self._stats,
                                self._settings, self._settings['camera_info_topic'])
         self._worker: Worker[Job] = Worker(self._work)
-        self._camera_frame = self._settings['camera_frame']
-        self._resets = 0        # of odometry, as far as they have been answered
         if datum is not None:
             self._use_datum(*datum)
         self._worker.start()
+        at_end(lambda: self._stats.dropped(self._worker.stop()))
         self._depth = DepthInput(node, self._settings, self._frames,
                                  getattr(localizer, 'depth', None), lambda: self._camera_frame,
                                  self._trouble)
+        at_end(self._depth.close)
+        at_end(self._priors.close)      # wakes a worker that waits for a prior
         self._priors.listen(datum[0] if datum else None, self._use_datum)
-        self._info = node.create_subscription(
+        info = node.create_subscription(
             CameraInfo, self._settings['camera_info_topic'], self._on_camera_info,
             QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        at_end(node.destroy_subscription, info)
         self.images = ImageInput(node, self._settings, self._on_image)
+        at_end(self.images.close)
 
     def close(self) -> None:
         """Stop listening, join the worker, then stop publishing."""
         self._open = False
-        self.images.close()
-        self._depth.close()
-        self._node.destroy_subscription(self._info)
-        self._priors.close()        # wakes a worker that waits for a prior
-        self._stats.dropped(self._worker.stop())
-        self._callers.close('the node was deactivated before an image was localized')
-        self._sender.close()
-        self._frames.close()
-        self._output.close()
-        self._debug.close()
+        self._made.close()
         # After SIGINT the node's own logger has lost its /rosout
         alive = self._node.context.ok()
         (self._node.get_logger() if alive else get_logger('loc2_ros')).info(self._stats.summary())
