@@ -14,7 +14,7 @@ from fusion_world import BASE_T, ekf_map, ekf_odom, fix, follow, S, Sensors, T, 
 from loc2_ros.core.values import Fix, Pose2
 from loc2_ros.data.bag_writer import make, make_header
 from loc2_ros.ros.convert import fix_to_pose
-from loc2_ros.ros.diagnostics import LATENCY_WARN_S
+from loc2_ros.ros.rules import LATENCY_WARN_S
 from loc2_ros.ros.params import defaults
 import numpy as np
 import pytest
