@@ -110,5 +110,5 @@ RULES: tuple[Rule, ...] = (
     Rule('model', ERROR, lambda v: v.get('reason_status') == ('model', ERROR), '{rejection}',
          'the log has the whole error'),
     Rule('model', WARN, given('fell_back_to_cpu'), 'no usable GPU: the network runs on the CPU',
-         'the machine has one: a CUDA build of torch that fits the driver; device: cpu if it is meant'),
+         'the machine has one: take a CUDA build of torch that fits its driver, or device: cpu'),
 )
