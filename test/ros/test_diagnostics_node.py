@@ -1,6 +1,6 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
-"""Diagnostics over DDS: every key has something that fills it, every message a stamp and a name."""
+"""Diagnostics over DDS: every key has something that fills it, messages are sentences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MINI = Path(__file__).resolve().parents[2] / 'loc2_ros' / 'model' / 'mini'
 # Shown when there is trouble, or with other settings than those below
 SOMETIMES = {
     'input': {'input_problem', 'tf_error', 'filter_off_m', 'odometry_resets'},
-    'map': {'tile_error', 'map_error', 'map_warnings', 'crops_mb', 'crops_reused', 'crops_prepared',
-            'crops_waited_for'},
+    'map': {'tile_error', 'map_error', 'map_warnings', 'crops_mb', 'crops_reused',
+            'crops_prepared', 'crops_waited_for'},
     'localization': {'reason', 'remedy'},
     'model': {'depth_model', 'depth_licence', 'gpu_memory_mb', 'model_error', 'inference_ms'}}
 
@@ -81,6 +81,7 @@ def test_after_a_fix_every_key_is_filled(world: World, tmp_path: Path) -> None:
         'loc2: input', 'loc2: map', 'loc2: localization', 'loc2: model']
 
 
+@pytest.mark.slow
 def test_every_key_of_the_model_is_filled_by_a_real_one(world: World, tmp_path: Path) -> None:
     pytest.importorskip('loc2_ros.loading')
     if not (MINI / 'model.safetensors').exists():
