@@ -73,7 +73,7 @@ class Track:
 
     def add(self, ekf: ReplicaEkf, truth: Pose2) -> None:
         """Take note of the state of a filter."""
-        off = truth.inverse() @ Pose2(*ekf.x[:2], float(ekf.x[YAW]))
+        off = truth.inverse() @ ekf.pose
         self.ns.append(ekf.ns)
         self.error.append(np.array([off.x_m, off.y_m, off.yaw_rad]))
         self.sigma_m.append(math.sqrt(max(ekf.P[0, 0], ekf.P[1, 1])))
