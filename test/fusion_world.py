@@ -14,7 +14,7 @@ from loc2_ros.data import drive_messages as build
 from loc2_ros.data.bag_writer import make, make_header
 from loc2_ros.ros.convert import fix_to_pose
 import numpy as np
-from replica_ekf import parameters, ReplicaEkf, YAW
+from replica_ekf import parameters, ReplicaEkf
 
 S = 1_000_000_000
 T = 1000 * S

@@ -81,7 +81,8 @@ class ReplicaEkf:
 
     def receive(self, topic: str, message: Any) -> None:
         """Take a message if a parameter names its topic; it counts at the next update."""
-        for name, prepare in (('pose0', self._pose), ('twist0', self._twist), ('imu0', self._rate)):
+        for name, prepare in (('pose0', self._pose), ('twist0', self._twist),
+                              ('imu0', self._rate)):
             if self._params.get(name) != topic:
                 continue
             ns = stamp_ns(message.header.stamp)

@@ -18,7 +18,7 @@ from loc2_ros.ros.params import defaults
 import numpy as np
 import pytest
 import rclpy
-from replica_ekf import CONFIG, HELD_AT_ZERO, parameters, ReplicaEkf, SIZE, VX, VY, X, Y, YAW
+from replica_ekf import CONFIG, HELD_AT_ZERO, parameters, ReplicaEkf, SIZE, VX, VY, X, Y
 
 NAMES = ('ekf_odom', 'ekf_map')
 TOWN_WHEELS = Sensors(scale=1.01, gyro_bias=math.radians(0.01))
