@@ -20,7 +20,7 @@ BLUE, ORANGE, GREEN, GREY = '#0072B2', '#B27300', '#007A5A', '#666666'
 CASES = (
     ('ekf:=true', (('ekf_map', GREEN), ('ekf_odom', GREEN))),
     ('your odometry, no EKF', (('loc2', BLUE), ('your odometry', ORANGE))),
-    ('neither  (odom_frame: \'\')', (('loc2', BLUE), None)))
+    ("neither  (odom_frame: '')", (('loc2', BLUE), None)))
 LEVEL = {'map': 6.0, 'odom': 4.0, 'base_link': 2.0, 'sensors': 0.0}
 
 

@@ -14,7 +14,7 @@ from loc2_ros.data import drive_messages as build
 from loc2_ros.data.bag_writer import make, make_header
 from loc2_ros.ros.convert import fix_to_pose
 import numpy as np
-from replica_ekf import parameters, ReplicaEkf, YAW
+from replica_ekf import parameters, ReplicaEkf
 
 S = 1_000_000_000
 T = 1000 * S
@@ -73,7 +73,7 @@ class Track:
 
     def add(self, ekf: ReplicaEkf, truth: Pose2) -> None:
         """Take note of the state of a filter."""
-        off = truth.inverse() @ Pose2(*ekf.x[:2], float(ekf.x[YAW]))
+        off = truth.inverse() @ ekf.pose
         self.ns.append(ekf.ns)
         self.error.append(np.array([off.x_m, off.y_m, off.yaw_rad]))
         self.sigma_m.append(math.sqrt(max(ekf.P[0, 0], ekf.P[1, 1])))

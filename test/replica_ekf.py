@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 from typing import Any, Mapping
 
-from loc2_ros.core.values import Array, wrap_pi
+from loc2_ros.core.values import Array, Pose2, wrap_pi
 from loc2_ros.data.messages import rotation_from_quaternion, stamp_ns
 import numpy as np
 import yaml
@@ -74,9 +74,15 @@ class ReplicaEkf:
         self.initialized = False
         self.rejected = self.ignored = 0
 
+    @property
+    def pose(self) -> Pose2:
+        """Return where base_link is."""
+        return Pose2(float(self.x[X]), float(self.x[Y]), float(self.x[YAW]))
+
     def receive(self, topic: str, message: Any) -> None:
         """Take a message if a parameter names its topic; it counts at the next update."""
-        for name, prepare in (('pose0', self._pose), ('twist0', self._twist), ('imu0', self._rate)):
+        for name, prepare in (('pose0', self._pose), ('twist0', self._twist),
+                              ('imu0', self._rate)):
             if self._params.get(name) != topic:
                 continue
             ns = stamp_ns(message.header.stamp)

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import heapq
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from fusion_world import ekf_map, ekf_odom, follow, S, Sensors, TICK_NS, Track
-from loc2_ros.core.values import Fix, Image, Pose2, Prior, Rejection
+from loc2_ros.core.values import Array, Fix, Image, Pose2, Prior, Rejection
 from loc2_ros.data import drive_messages as build
 from loc2_ros.data.bag import Bag, open_bag
 from loc2_ros.data.bag_writer import make, make_header
@@ -31,7 +32,7 @@ from loc2_ros.loading import load_localizer, LocalizerSettings
 from loc2_ros.ros.convert import fix_to_pose
 from loc2_ros.ros.params import defaults, localizer_settings
 import numpy as np
-from replica_ekf import ReplicaEkf, YAW
+from replica_ekf import ReplicaEkf
 
 ODOMETRY, TF = '/odometry/global', '/tf'
 _TELL = 2                   # of how many ticks the localizer hears: 25 Hz
@@ -149,13 +150,12 @@ class Loop:
     def _antenna(self, message: Any) -> Any:
         """Return a NavSatFix as the pose that navsat_transform would make of it."""
         ns, position = stamp_ns(message.header.stamp), position_from_fix(message, 10.0)
-        lever = build.kitti_base_T_imu()[:2, 3]
-        truth = self._pose_at(ns)       # a heading that favours the receiver
-        off = truth.xy_m - (truth @ Pose2(*lever, 0.0)).xy_m
-        xy = self._drive.frame.forward(position.lat_deg, position.lon_deg) + off
+        # With a heading that favours the receiver
+        lever = _turn(self._pose_at(ns).yaw_rad) @ build.kitti_base_T_imu()[:2, 3]
+        x, y = self._drive.frame.forward(position.lat_deg, position.lon_deg) - lever
         covariance = np.diag([position.sigma_m ** 2, position.sigma_m ** 2, 1.0])
-        return fix_to_pose(Fix(ns, Pose2(*xy.tolist(), 0.0), covariance, 1.0, 1.0, 0, 0, 0.0),
-                           'map')
+        return fix_to_pose(Fix(ns, Pose2(float(x), float(y), 0.0), covariance, 1.0, 1.0, 0, 0,
+                               0.0), 'map')
 
     def _tick(self) -> None:
         """Do what the timers of the filters do, and tell the localizer."""
@@ -173,8 +173,9 @@ class Loop:
             self._out.gnss_only.add(self._alone, self._pose_at(self._alone.ns))
 
     def _tell(self, topic: str, message: Any) -> None:
-        self._twin.take(SimpleNamespace(topic=SimpleNamespace(name=topic), log_ns=self._now,
-                                        message=message))
+        record: Any = SimpleNamespace(topic=SimpleNamespace(name=topic), log_ns=self._now,
+                                      message=message)
+        self._twin.take(record)
 
     def _on_result(self, image: Image, prior: Prior, result: Fix | Rejection) -> None:
         self._out.sources.append(prior.source)
@@ -192,11 +193,16 @@ def odometry(ekf: ReplicaEkf) -> Any:
     return replace(message, header=make_header(ekf.ns, 'map'), pose=pose)
 
 
-def _matrix(ekf: ReplicaEkf) -> Any:
-    matrix, yaw = np.eye(4), float(ekf.x[YAW])
-    matrix[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-    matrix[:2, 3] = ekf.x[:2]
+def _matrix(ekf: ReplicaEkf) -> Array:
+    matrix = np.eye(4)
+    matrix[:2, 3] = ekf.pose.xy_m
+    matrix[:2, :2] = _turn(ekf.pose.yaw_rad)
     return matrix
+
+
+def _turn(yaw_rad: float) -> Array:
+    c, s = math.cos(yaw_rad), math.sin(yaw_rad)
+    return np.array([[c, -s], [s, c]])
 
 
 @contextmanager

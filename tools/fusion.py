@@ -16,13 +16,13 @@ import sys
 import tempfile
 from typing import Any
 
+from loc2_ros.synthetic.world import make_world
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'test'))
 
-from fusion_world import S, Sensors  # noqa: E402
-from loc2_ros.synthetic.world import make_world  # noqa: E402
-from town_loop import town_loop  # noqa: E402
+from fusion_world import S, Sensors  # noqa: E402, I100
+from town_loop import town_loop  # noqa: E402, I100
 
 SEED, IMAGES, RATE_HZ = 1_000_022, 190, 1.0
 WHEELS = Sensors(scale=1.01, gyro_bias=math.radians(0.01))

@@ -20,6 +20,7 @@ _NS = 1e-9
 # Before two messages have shown how fast things change: a car in town
 DEFAULT_SPEED_MPS = 15.0
 DEFAULT_TURN_RADPS = 0.3
+MAX_SPEED_MPS = 70.0        # no vehicle of ours is faster
 _VAGUE_RAD = math.pi / 2    # a heading less certain than this is none
 
 Heading = tuple[float, float]       # yaw in the map and its deviation, radians
@@ -183,7 +184,8 @@ def _rate(track: _Track, i: int, default: float, circle: bool = False) -> float:
 def _excess(track: _Track, i: int, j: int) -> float:
     """Return how much further two neighbours are apart than the speed explains, metres."""
     gap_s = (track.stamps[j] - track.stamps[i]) * _NS
-    reach = _rate(track, i, DEFAULT_SPEED_MPS) * gap_s
+    # A receiver that jumps at every message must not pass for a fast vehicle
+    reach = min(_rate(track, i, DEFAULT_SPEED_MPS), MAX_SPEED_MPS) * gap_s
     return float(np.linalg.norm(_difference(track, i, j))) - reach
 
 

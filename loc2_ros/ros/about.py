@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 import math
+from pathlib import Path
 from typing import Any, Mapping
 
 from loc2_ros.core.frames import LocalFrame
@@ -15,6 +16,8 @@ from loc2_ros.maps.verify import age_years
 from loc2_ros.ros.frame_path import Localizer
 from loc2_ros.ros.params import localizer_settings
 import numpy as np
+
+_NVIDIA = Path('/proc/driver/nvidia/version')    # there with the driver
 
 
 def load(settings: Mapping[str, Any], frame: LocalFrame) -> Localizer:
@@ -61,6 +64,11 @@ def about_map(localizer: Any) -> dict[str, Any]:
             'attribution': info.attribution or None, 'imagery_date': info.date,
             'tiles_missing': stats.holes, 'tiles_broken': stats.broken,
             'tile_error': stats.last_error or None}
+
+
+def fell_back(asked: str, device: str, driver: Path = _NVIDIA) -> bool:
+    """Return whether there is a GPU that the network was to use and torch cannot."""
+    return asked == 'auto' and device == 'cpu' and driver.exists()
 
 
 def attribution(localizer: Any) -> str:

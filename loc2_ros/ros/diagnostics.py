@@ -92,7 +92,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
         'inference_ms': 'time of the last image in the worker, without waiting',
         'gpu_memory_mb': 'most memory of the GPU so far',
         'warmup_ms': 'time of loading and warming up',
-        'fell_back_to_cpu': 'whether a GPU was asked for and not found',
+        'fell_back_to_cpu': 'whether there is a GPU that torch cannot use',
         'model_error': 'why the model could not be loaded, or what it raised',
     },
 }

@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.values import MapError
-from loc2_ros.ros.about import about_map, about_model, about_place, load
+from loc2_ros.ros.about import about_map, about_model, about_place, fell_back, load
 from loc2_ros.ros.datum import datum_from_settings
 from loc2_ros.ros.declare import declare, values, verdict
 from loc2_ros.ros.frame_path import Localizer
@@ -164,6 +164,8 @@ class Loc2Node(LifecycleNode):
         self.localizer = self._factory(self.settings, frame or LocalFrame(0.0, 0.0))
         self._about = {**about_model(self.localizer),
                        'warmup_ms': 1e3 * (time.monotonic() - started)}
+        self._about['fell_back_to_cpu'] = fell_back(self.settings['device'],
+                                                    self._about.get('device', ''))
         self.get_logger().info(f'loaded {self.settings["checkpoint"]} and the map in '
                                f'{self._about["warmup_ms"] / 1e3:.1f} s')
         if notice := self._about.get('depth_notice'):

@@ -78,7 +78,7 @@ EXPLAINED: Mapping[Reason, Explanation] = {
     Reason.LOW_SCORE: Explanation('the quality is below gate.min_score', _LOOKS),
     Reason.SCALE: Explanation(
         'the depth would have to be scaled beyond belief',
-        "height and pitch of the camera in TF; depth.camera_height; depth.source"),
+        'height and pitch of the camera in TF; depth.camera_height; depth.source'),
     Reason.FAR_FROM_PRIOR: Explanation(
         'further than gate.max_prior_distance from the prior',
         'raise it only if the prior really is that bad'),

@@ -110,5 +110,5 @@ RULES: tuple[Rule, ...] = (
     Rule('model', ERROR, lambda v: v.get('reason_status') == ('model', ERROR), '{rejection}',
          'the log has the whole error'),
     Rule('model', WARN, given('fell_back_to_cpu'), 'no usable GPU: the network runs on the CPU',
-         'driver, CUDA build of torch; device: cpu says that it is meant'),
+         'the machine has one: take a CUDA build of torch that fits its driver, or device: cpu'),
 )

@@ -120,6 +120,8 @@ class Session:
         if job is not None and not 0 < limit_s < (self._now_ns() - job.stamp_ns) / 1e9:
             self._stats.dropped(-1)     # it was counted when it was skipped
             self._offer(job)
+        elif self._worker.waiting:
+            self._callers.coming()
         return future
 
     def follow(self) -> None:

@@ -43,6 +43,11 @@ class Worker(Generic[T]):
             self._wakeup.notify()
         return replaced
 
+    @property
+    def waiting(self) -> bool:
+        """Return whether a job is in the slot."""
+        return self._job is not None
+
     def clear(self) -> int:
         """Empty the slot and return the number of jobs thrown out (0 or 1)."""
         with self._wakeup:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.values import StoreInfo
-from loc2_ros.ros.about import about_place, edge_m
+from loc2_ros.ros.about import about_place, edge_m, fell_back
 import numpy as np
 import pytest
 
@@ -32,3 +34,12 @@ def test_the_age_of_the_imagery_is_told_by_the_clock_of_the_node() -> None:
     found = about_place(Mapped, None, None, july_2011 * 1_000_000_000)
     assert found['imagery_age_years'] == pytest.approx(730 / 365.25)
     assert about_place(Mapped, None, None, 0)['imagery_age_years'] is None
+
+
+def test_only_a_gpu_that_is_there_and_was_not_given_up_is_a_fall_back(tmp_path: Path) -> None:
+    driver, none = tmp_path / 'version', tmp_path / 'none'
+    driver.write_text('NVRM version')
+    assert fell_back('auto', 'cpu', driver)
+    assert not fell_back('cpu', 'cpu', driver)          # meant
+    assert not fell_back('auto', 'cuda', driver)
+    assert not fell_back('auto', 'cpu', none)           # nothing was lost

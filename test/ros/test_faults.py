@@ -166,6 +166,26 @@ def test_gnss_that_jumps_and_has_no_odometry_beside_it_is_refused_while_it_jumps
     no_wrong_fix(world, TRUTH)
 
 
+def test_a_receiver_that_flips_between_two_places_is_not_taken_for_a_fast_vehicle(
+        world: World) -> None:
+    fake = FakeLocalizer()
+    fake.answer = believe
+    node = in_bag_time(world, fake)
+    told = []
+    for n in range(8):
+        stamp = BAG_TIME + (n + 1) * SECOND // 5
+        world.set_clock(node, stamp)
+        for k in range(-3, 3):
+            world.fix(stamp + k * 20 * MS, (12.5, 92.75 if k % 2 else -7.25))
+        world.imu(stamp + 40 * MS, 0.6)
+        done = answered(node)
+        world.image(stamp + 10 * MS)
+        world.until(lambda d=done: answered(node) > d, 'an answer')
+        told.append(node.stats.values()['reason'] or 'fix')
+    assert told == ['prior_jump'] * 8
+    assert not world.got['pose']
+
+
 def test_a_clock_that_leaps_an_hour_ahead_uses_no_prior_from_before(world: World) -> None:
     node = in_bag_time(world)
     assert [moment(world, node, BAG_TIME + (n + 1) * SECOND // 5) for n in range(3)] == ['fix'] * 3

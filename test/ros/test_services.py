@@ -151,6 +151,24 @@ def test_without_images_localize_ends_with_a_sentence(
     assert answer.message == f'no image on image_rect for {before:.0f} s'
 
 
+def test_patience_does_not_end_while_an_image_waits_for_a_busy_network(world: World) -> None:
+    fake = FakeLocalizer()
+    fake.gate = threading.Event()
+    node = world.start(fake)
+    world.ready(node)
+    world.frame()
+    world.until(lambda: fake.calls, 'an image in the worker')
+    world.frame()
+    world.until(lambda: node.session._worker.waiting, 'an image in the slot')
+    future = world.ask(Trigger, LOCALIZE)
+    world.until(lambda: bool(node.session._callers), 'the caller')
+    node.session._callers.expire('no image', patience_s=-1.0)
+    assert not future.done()
+    fake.gate.set()
+    world.until(future.done, 'the answer')
+    assert future.result().success
+
+
 def test_patience_does_not_end_while_an_image_is_with_the_network() -> None:
     callers = Callers(lambda: None)
     future = callers.add()

@@ -14,6 +14,7 @@ import pytest
 from ros_world import FakeLocalizer, LATCHED, OFFSET, World, yaw_of
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 from tf2_msgs.msg import TFMessage
+import yaml
 
 SENSORS = {'image': (Image, 'image_rect', 10), 'info': (CameraInfo, 'camera_info', 10),
            'fix': (NavSatFix, 'fix', 10), 'imu': (Imu, 'imu', 10),
@@ -54,7 +55,8 @@ class Car:
 
 def test_two_nodes_in_two_namespaces_localize_independently(world: World) -> None:
     camera = [1.4, 0.2, 1.6, -math.pi / 2, 0.0, -math.pi / 2]
-    cars = [Car(world, 'car1', Pose2(12.5, -7.25, 0.6)), Car(world, 'car2', Pose2(-3.0, 9.0, -2.0))]
+    cars = [Car(world, 'car1', Pose2(12.5, -7.25, 0.6)),
+            Car(world, 'car2', Pose2(-3.0, 9.0, -2.0))]
     stamps = [car.drive(camera) for car in cars]
     for car, stamp in zip(cars, stamps):
         world.until(lambda car=car: car.poses and car.sent, f'a pose of {car.name}')
@@ -95,16 +97,9 @@ def test_the_qos_can_be_overridden_from_a_parameter_file(
         world: World, tmp_path: Path, topic: str) -> None:
     kind = OVERRIDES[topic]
     file = tmp_path / 'qos.yaml'
-    # Without the leading /** of a file for all nodes, to see that the name of ours works
-    file.write_text(f'''
-/loc2:
-  ros__parameters:
-    qos_overrides:
-      /{topic}:
-        {kind}:
-          depth: 37
-          reliability: {"best_effort" if kind == "publisher" else "reliable"}
-''')
+    reliability = 'best_effort' if kind == 'publisher' else 'reliable'
+    file.write_text(yaml.safe_dump({'/loc2': {'ros__parameters': {'qos_overrides': {
+        f'/{topic}': {kind: {'depth': 37, 'reliability': reliability}}}}}}))
     node = world.start(wait=False, options={
         'cli_args': ['--ros-args', '--params-file', str(file)]})
     if kind == 'subscription':
@@ -114,9 +109,8 @@ def test_the_qos_can_be_overridden_from_a_parameter_file(
     else:
         found, = (p.qos_profile for p in node.publishers if p.topic_name == f'/{topic}')
         infos = world.until(lambda: world.node.get_publishers_info_by_topic(f'/{topic}'), topic)
-    expected = 'BEST_EFFORT' if kind == 'publisher' else 'RELIABLE'
-    assert found.depth == 37 and found.reliability.name == expected
-    assert [info.qos_profile.reliability.name for info in infos] == [expected]
+    assert found.depth == 37 and found.reliability.name == reliability.upper()
+    assert [info.qos_profile.reliability.name for info in infos] == [reliability.upper()]
 
 
 def test_an_override_that_makes_no_sense_fails_at_activation_with_a_sentence(

@@ -62,7 +62,7 @@ def holds(node: Loc2Node, state: str) -> None:
     """Assert that the node has what it needs in a state, and nothing that it must not have."""
     assert state_of(node) == state == node.values()['state']
     assert (node.session is not None) == (state == 'active')
-    assert (node._localizer is not None) == (state in ('inactive', 'active'))
+    assert (node.localizer is not None) == (state in ('inactive', 'active'))
     assert workers() == (state == 'active')
     # Without an active session, only what every node has
     topics = {s.topic_name for s in node.subscriptions}
