@@ -43,7 +43,8 @@ class Debug:
                  'aerial_marker': (Marker, self._marker)}
         self._topics = [(node.create_publisher(kind, f'~/debug/{name}', _QOS), build)
                         for name, (kind, build) in kinds.items()]
-        self._worker: Worker[tuple[Image, Prior, Fix | Rejection]] = Worker(self._build)
+        self._worker: Worker[tuple[Image, Prior, Fix | Rejection]] = Worker(
+            self._build, 'loc2_debug')
         self._worker.start()
 
     def show(self, image: Image, prior: Prior, result: Fix | Rejection) -> None:

@@ -18,9 +18,9 @@ T = TypeVar('T')
 class Worker(Generic[T]):
     """Run a function on the newest offered job, in a thread of its own."""
 
-    def __init__(self, process: Callable[[T], None]) -> None:
-        """Remember the function; the thread begins with ``start``."""
-        self._process = process
+    def __init__(self, process: Callable[[T], None], name: str = 'loc2_worker') -> None:
+        """Remember the function; the thread, of this name, begins with ``start``."""
+        self._process, self._name = process, name
         self._job: T | None = None
         self._running = False
         self._wakeup = threading.Condition()
@@ -32,7 +32,7 @@ class Worker(Generic[T]):
             if self._thread is not None:
                 return
             self._running = True
-            self._thread = threading.Thread(target=self._run, name='loc2_worker', daemon=True)
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def offer(self, job: T) -> bool:

@@ -30,8 +30,8 @@ def circle(rate_hz: float, seconds: float, speed: float, turn: float) -> tuple[A
 
 @pytest.mark.parametrize('rate_hz', [1.0, 5.0, 10.0])
 @pytest.mark.parametrize('turn', [1e-6, 0.1, -0.1])
-def test_on_a_circle_it_is_the_tangent_at_the_newest_position(rate_hz: float,
-                                                             turn: float) -> None:
+def test_on_a_circle_it_is_the_tangent_at_the_newest_position(
+        rate_hz: float, turn: float) -> None:
     xy, yaw = circle(rate_hz, 8.0, 8.0, turn)
     found = courses(xy, rate_hz, 1.0)[-1]
     assert found is not None and found.speed_mps == pytest.approx(8.0, rel=0.06)

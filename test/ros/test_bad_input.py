@@ -250,5 +250,6 @@ def test_a_parameter_that_is_out_of_range_or_of_a_wrong_type_is_refused_at_run_t
         refused = result(name, value)
         assert not refused.successful and text in refused.reason
     assert result('prior.max_age', 7.5).successful
-    world.until(lambda: node.session._intake._sources.gnss.max_age_s == 7.5, 'the new value in use')
+    world.until(lambda: node.session._intake._sources.gnss.max_age_s == 7.5,
+                'the new value in use')
     recovers(world)

@@ -13,8 +13,8 @@ from typing import Any
 from fusion_world import BASE_T, ekf_map, ekf_odom, fix, follow, S, Sensors, T, Track, twist
 from loc2_ros.core.values import Fix, Pose2
 from loc2_ros.ros.convert import fix_to_pose
-from loc2_ros.ros.rules import LATENCY_WARN_S
 from loc2_ros.ros.params import defaults
+from loc2_ros.ros.rules import LATENCY_WARN_S
 import numpy as np
 import pytest
 import rclpy

@@ -69,12 +69,12 @@ def answered(node: Any) -> int:
 
 def test_a_camera_that_stops_is_an_error_after_five_seconds_until_it_is_back(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loc2_ros.ros import diagnostics
+    from loc2_ros.ros import rules
     node = world.start()
     world.ready(node)
     world.frame()
     world.poses(1)
-    assert diagnostics.SILENCE_S == 5.0
+    assert rules.SILENCE_S == 5.0
     # Not waited for: what is above five seconds is asked of the arrival times
     with node.stats._lock:
         node.stats._arrivals.append(time.monotonic() - 6.0)
@@ -384,7 +384,8 @@ def test_two_nodes_in_two_namespaces_each_localize_their_own_vehicle(world: Worl
         fake = FakeLocalizer(truth=truth, offset=Pose2(0.0, 0.0, 0.0))
         node = Loc2Node(localizer_factory=lambda s, f, fake=fake: fake, context=world.context,
                         namespace=name, parameter_overrides=[
-                            Parameter('map.datum', value=DATUM), Parameter('odom_frame', value='')])
+                            Parameter('map.datum', value=DATUM),
+                            Parameter('odom_frame', value='')])
         assert node.autostart()
         node.spinner = Spinner(node, world.context)
         world._spinners.append(node.spinner)
