@@ -384,7 +384,8 @@ def test_two_nodes_in_two_namespaces_each_localize_their_own_vehicle(world: Worl
         fake = FakeLocalizer(truth=truth, offset=Pose2(0.0, 0.0, 0.0))
         node = Loc2Node(localizer_factory=lambda s, f, fake=fake: fake, context=world.context,
                         namespace=name, parameter_overrides=[
-                            Parameter('map.datum', value=DATUM), Parameter('odom_frame', value='')])
+                            Parameter('map.datum', value=DATUM),
+                            Parameter('odom_frame', value='')])
         assert node.autostart()
         node.spinner = Spinner(node, world.context)
         world._spinners.append(node.spinner)
