@@ -242,31 +242,32 @@ class Loc2Node(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; return the exit code."""
     rclpy.init(args=args)
-    try:
-        node = Loc2Node()
-    except (ParameterError, ParameterException) as error:
-        rclpy.logging.get_logger('loc2').fatal(str(error))
-        rclpy.try_shutdown()
-        return 1
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    node: Loc2Node | None = None
     code = 0
     try:
+        node = Loc2Node()
+        executor.add_node(node)
         if node.settings['autostart'] and not node.autostart():
             code = 1
         else:
             executor.spin()
+    except (ParameterError, ParameterException) as error:
+        rclpy.logging.get_logger('loc2').fatal(str(error))
+        code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:        # what rclpy raises when SIGTERM comes while the model is loaded
-        if node.context.ok():
+    except RuntimeError:        # what rclpy raises when SIGTERM comes while the node is made
+        if rclpy.ok():
             raise
     finally:
         # Ctrl-C under ros2 launch comes twice; the second must not tear the release apart
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # In this order: a worker or an executor alive at interpreter exit aborts the process
-        node.close()
+        if node is not None:
+            node.close()
         executor.shutdown()
-        node.destroy_node()
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
     return code
