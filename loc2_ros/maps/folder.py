@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 from loc2_ros.maps.guard import BadTile, MAX_TILE_BYTES
-from loc2_ros.maps.tiles import MAX_ZOOM, tile_size
+from loc2_ros.maps.tiles import is_place, MAX_ZOOM, tile_size
 from loc2_ros.maps.values import MapError
 
 EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
@@ -73,13 +73,14 @@ class TileFolder:
         """List all tiles."""
         for zoom in self.zooms:
             for column in sorted((self._root / str(zoom)).iterdir()):
-                if not (column.name.isdigit() and column.is_dir()):
+                if not (is_number(column.name) and column.is_dir()):
                     continue
                 rows = {int(f.stem) for f in column.iterdir()
-                        if f.suffix[1:] in EXTENSIONS and f.stem.isdigit()}
+                        if f.suffix[1:] in EXTENSIONS and is_number(f.stem)}
                 for row in sorted(rows):
                     y = (1 << zoom) - 1 - row if self.format == 'tms' else row
-                    yield zoom, int(column.name), y
+                    if is_place(zoom, int(column.name), row):
+                        yield zoom, int(column.name), y
 
     def digest(self) -> str:
         """Return a hash of the metadata and of the folders' times."""
@@ -99,9 +100,9 @@ class TileFolder:
         """Look at a few tiles per level; folders of columns may be empty."""
         for zoom in reversed(self.zooms):
             tiles = (file for column in (self._root / str(zoom)).iterdir()
-                     if column.name.isdigit() and column.is_dir()
+                     if is_number(column.name) and column.is_dir()
                      for file in column.iterdir()
-                     if file.suffix[1:] in EXTENSIONS and file.stem.isdigit() and file.is_file())
+                     if file.suffix[1:] in EXTENSIONS and is_number(file.stem) and file.is_file())
             yield from islice(tiles, _SAMPLES)
 
     def _read_tilejson(self) -> dict[str, str]:
@@ -109,13 +110,20 @@ class TileFolder:
         path = self._root / 'tilejson.json'
         if not path.is_file():
             return {}
+        if path.stat().st_size > MAX_TILE_BYTES:
+            raise MapError(f'{path} is too large for what it should be; repair or remove it')
         try:
             fields: Any = json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError) as error:
+        except (OSError, RecursionError, ValueError) as error:
             raise MapError(f'{path} is not valid JSON ({error}); repair or remove it') from error
         if not isinstance(fields, dict):
             raise MapError(f'{path} is no JSON object; repair or remove it')
         return {str(k): _as_text(v) for k, v in fields.items()}
+
+
+def is_number(name: str) -> bool:
+    """Return whether a name is written as tiles are; '²' is a digit to Python, and no number."""
+    return name.isascii() and name.isdigit() and len(name) < 10
 
 
 def _as_text(value: Any) -> str:

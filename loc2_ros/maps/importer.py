@@ -19,11 +19,12 @@ from loc2_ros.maps.blend import laid_over
 from loc2_ros.maps.imagery import Mosaic, RasterImagery, Recent
 from loc2_ros.maps.job import Bounds, Imported, ImportOptions, Progress, united, within
 from loc2_ros.maps.mercator import TILE_PX
-from loc2_ros.maps.merge import bounds_of_tiles, import_tiles, open_tiles, own_row
+from loc2_ros.maps.merge import bounds_of_tiles, import_tiles, open_tiles
 from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.pyramid import Imagery, Pyramid
 from loc2_ros.maps.sources import Source
 from loc2_ros.maps.tilefile import TileFile
+from loc2_ros.maps.tiles import own_row
 from loc2_ros.maps.values import MapError
 from loc2_ros.maps.writer import check_options, levels, metadata_rows
 
@@ -133,9 +134,11 @@ def _start_with(file: TileFile, out: Path, options: ImportOptions,
                 if blob is not None:
                     file.put(*key, blob)
             file.set_done(-1, 0, 0)
-        own = own_row(source)
+        own = own_row(source.metadata)
         lines = [source.metadata.get('attribution', ''), metadata['attribution']]
-        metadata['sources'] = [*(own.get('sources') or []), *metadata['sources']]
+        before = own.get('sources')
+        metadata['sources'] = [*(before if isinstance(before, list) else []),
+                               *metadata['sources']]
         metadata['attribution'] = '; '.join(dict.fromkeys(line for line in lines if line))
         return bounds_of_tiles(source)
     finally:

@@ -18,7 +18,7 @@ from loc2_ros.maps.origin import UNKNOWN
 from loc2_ros.maps.pmtiles import PmTiles
 from loc2_ros.maps.sources import Source
 from loc2_ros.maps.tilefile import TileFile
-from loc2_ros.maps.tiles import MBTiles, TileSource
+from loc2_ros.maps.tiles import MBTiles, own_row, TileSource
 from loc2_ros.maps.values import MapError
 from loc2_ros.maps.writer import metadata_rows
 import numpy as np
@@ -46,7 +46,7 @@ def import_tiles(sources: list[Source], out: Path, job: str, metadata: dict[str,
         for source in sources:
             opened.append(open_tiles(Path(source.path), options.scheme))
         # What the user does not say, the maps may know
-        known = _joined(opened, [own_row(s) for s in opened], [s.file for s in sources])
+        known = _joined(opened, [own_row(s.metadata) for s in opened], [s.file for s in sources])
         for key in ('attribution', 'licence', 'acquired'):
             if metadata[key] in ('', UNKNOWN, None):
                 metadata[key] = known[key]
@@ -135,7 +135,7 @@ def merge_maps(paths: Iterable[Path], out: Path, quality: int = 90,
     try:
         for path in paths:
             opened.append(open_tiles(path, None))
-        owns = [own_row(source) for source in opened]
+        owns = [own_row(source.metadata) for source in opened]
         metadata = _joined(opened, owns, paths)
         job = hashlib.sha256(json.dumps([[str(p.resolve()), s.digest()] for p, s in zip(
             paths, opened)]).encode()).hexdigest()
@@ -149,7 +149,8 @@ def bounds_of_tiles(source: TileSource) -> Bounds:
     """Return what the metadata say, else what the tiles of the finest level span."""
     try:
         west, south, east, north = map(float, source.metadata.get('bounds', '').split(','))
-        return west, south, east, north
+        if -360.0 <= west < east <= 360.0 and -90.0 <= south < north <= 90.0:
+            return west, south, east, north
     except ValueError:
         pass
     top = max(source.zooms)
@@ -158,19 +159,10 @@ def bounds_of_tiles(source: TileSource) -> Bounds:
     return float(lon[0]), float(lat[1]), float(lon[1]), float(lat[0])
 
 
-def own_row(source: TileSource) -> dict[str, Any]:
-    """Return the JSON row that our writer leaves in the metadata; empty without one."""
-    try:
-        own = json.loads(source.metadata.get('loc2', '{}'))
-    except ValueError:
-        return {}
-    return own if isinstance(own, dict) else {}
-
-
 def _joined(opened: list[TileSource], owns: list[dict[str, Any]],
             paths: list[Path]) -> dict[str, Any]:
     """Return the metadata of maps put together; different offsets cannot be joined."""
-    offsets = {tuple(own.get('map_offset_m') or (0.0, 0.0)) for own in owns}
+    offsets = {_offset_of(own) for own in owns}
     if len(offsets) > 1:
         raise MapError('the maps have different offsets; one map can have only one')
     dates = [own['acquired'] for own in owns if isinstance(own.get('acquired'), dict)]
@@ -184,3 +176,12 @@ def _joined(opened: list[TileSource], owns: list[dict[str, Any]],
             'map_offset_m': list(offsets.pop()),
             'sources': [{'name': p.name, 'digest': s.digest(), 'priority': k}
                         for k, (p, s) in enumerate(zip(paths, opened))]}
+
+
+def _offset_of(own: dict[str, Any]) -> tuple[float, float]:
+    """Return where imagery is off; none where the record makes no sense, as when it is read."""
+    try:
+        east, north = map(float, own.get('map_offset_m') or (0.0, 0.0))
+    except (TypeError, ValueError):
+        return 0.0, 0.0
+    return (east, north) if abs(east) < 1e6 and abs(north) < 1e6 else (0.0, 0.0)

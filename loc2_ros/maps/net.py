@@ -27,6 +27,8 @@ from loc2_ros import __version__
 from loc2_ros.maps.values import MapError, Refused
 
 TIMEOUT_S = 30.0
+# Of a whole answer: a server that sends a byte now and then never times out
+_LONGEST_S = 300.0
 _MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BLOCK = 1 << 16
@@ -86,9 +88,7 @@ class Client:
         """
         response = self._follow(url, {})
         try:
-            body = response.read(limit + 1)
-            while len(body) <= limit and (more := response.read(limit + 1 - len(body))):
-                body += more
+            body = _read(response, limit)
             _check_length(response, len(body), limit)
         except (OSError, http.client.HTTPException) as error:
             self._forget()
@@ -176,7 +176,10 @@ class Client:
             target = response.headers.get('Location', '')
             response.close()
             self._forget()
-            url = urljoin(url, target)
+            secure, url = urlsplit(url).scheme == 'https', urljoin(url, target)
+            if secure and urlsplit(url).scheme == 'http':
+                raise Refused(f'{first} redirects from https to http; use that address if you '
+                              'trust it')
         raise Refused(f'{first} redirects more than {_MAX_REDIRECTS} times; check the address')
 
     def _send(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -279,6 +282,19 @@ def _is_public(text: str) -> bool:
     if inner is None and address in ipaddress.ip_network('64:ff9b::/96'):
         inner = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
     return all(a.is_global and not a.is_multicast for a in (address, inner) if a is not None)
+
+
+def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """Return an answer, or one byte more than the limit of it."""
+    until = time.monotonic() + _LONGEST_S
+    body = bytearray()
+    while more := response.read1(min(_BLOCK, limit + 1 - len(body))):
+        body += more
+        if time.monotonic() > until:
+            raise TimeoutError(f'it takes more than {_LONGEST_S:g} s')
+    if len(body) <= limit:
+        response.read()         # its end, or the connection could not be used again
+    return bytes(body)
 
 
 def _check_length(response: http.client.HTTPResponse, got: int, limit: int) -> None:

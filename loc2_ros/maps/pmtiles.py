@@ -20,7 +20,8 @@ from loc2_ros.maps.values import MapError
 
 _HEADER_BYTES = 127
 _MAX_DIRECTORY_BYTES = 256 << 20
-_MAX_ENTRIES = 50_000_000
+# Of directories and tiles together: what fits into memory, and an end to directories in circles
+_MAX_ENTRIES = 5_000_000
 _RASTER_TYPES = {2: 'png', 3: 'jpg', 4: 'webp'}
 _NONE, _GZIP = 1, 2
 _SAMPLES = 8
@@ -41,8 +42,10 @@ class PmTiles:
                            'permissions') from error
         try:
             self._read_header()
+            self._left = _MAX_ENTRIES
             self._places = dict(self._entries(self._root[0], self._root[1], 0))
-        except (struct.error, IndexError, zlib.error, ValueError, OSError) as error:
+        except (struct.error, IndexError, zlib.error, ValueError, OSError,
+                OverflowError) as error:
             self._file.close()
             raise MapError(f'{path} is damaged ({error}); fetch it again') from error
         except MapError:
@@ -52,7 +55,7 @@ class PmTiles:
         if not self.zooms:
             raise MapError(f'{path} holds no tiles; fetch it again')
         some = [key for key in self._places if key[0] == self.zooms[-1]][:_SAMPLES]
-        self.tile_px = tile_size([self.read(*key) for key in some]) or 256
+        self.tile_px = tile_size([self._sample(key) for key in some]) or 256
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """Return the file of a tile or None."""
@@ -61,7 +64,16 @@ class PmTiles:
             return None
         if place[1] > MAX_TILE_BYTES:
             raise BadTile(f'the tile has {place[1]} bytes, more than {MAX_TILE_BYTES}')
-        return self._bytes(self._data + place[0], place[1])
+        try:
+            return self._bytes(self._data + place[0], place[1])
+        except (OSError, OverflowError, ValueError) as error:
+            raise BadTile(f'the archive is damaged: {error}') from error
+
+    def _sample(self, key: tuple[int, int, int]) -> bytes | None:
+        try:
+            return self.read(*key)
+        except BadTile:
+            return None
 
     def has(self, zoom: int, x: int, y: int) -> bool:
         """Return whether the archive has the tile."""
@@ -115,10 +127,11 @@ class PmTiles:
             data = unpacker.decompress(data, _MAX_DIRECTORY_BYTES)
         number, runs, lengths, offsets = _directory(data)
         for tile, run, size, start in zip(number, runs, lengths, offsets):
+            self._left -= max(run, 1)
+            if self._left < 0:
+                raise ValueError(f'it claims more than {_MAX_ENTRIES} tiles')
             if run == 0:
                 yield from self._entries(self._leaves + start, size, depth + 1)
-            elif run > _MAX_ENTRIES:
-                raise ValueError('a directory repeats a tile too often')
             else:
                 for k in range(run):
                     yield tile_of(tile + k), (start, size)
@@ -155,6 +168,8 @@ def _varints(data: bytes) -> Iterator[int]:
             if byte < 0x80:
                 break
             shift += 7
+            if shift > 63:
+                raise ValueError('a number in a directory does not end')
         yield value
 
 

@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-import json
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from loc2_ros.maps.folder import TileFolder
 from loc2_ros.maps.mercator import coarse_gsd_m
-from loc2_ros.maps.tiles import MBTiles, TileSource
+from loc2_ros.maps.tiles import MBTiles, own_row, TileSource
 from loc2_ros.maps.tilestore import TileStore
 from loc2_ros.maps.values import Crop, MapError, MapStore, StoreInfo, StoreStats
 
@@ -74,7 +73,7 @@ def _open_tiles(path: Path, scheme: str | None) -> TileSource:
 
 def _describe(path: Path, source: TileSource) -> StoreInfo:
     """Collect what the metadata say; nonsense counts as unknown."""
-    rows, own = source.metadata, _own_row(source.metadata)
+    rows, own = source.metadata, own_row(source.metadata)
     bounds = _numbers(rows.get('bounds', ''), 4)
     west_south_east_north = None if bounds is None else (bounds[0], bounds[1], bounds[2],
                                                          bounds[3])
@@ -94,15 +93,6 @@ def _describe(path: Path, source: TileSource) -> StoreInfo:
         licence=own.get('licence') if isinstance(own.get('licence'), str) else None,
         attribution=rows.get('attribution', ''), offset_m=(offset[0], offset[1]),
         digest=source.digest(), warnings=tuple(warnings))
-
-
-def _own_row(rows: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the JSON row that this package's writer leaves."""
-    try:
-        own = json.loads(rows.get('loc2', '{}'))
-    except ValueError:
-        return {}
-    return own if isinstance(own, dict) else {}
 
 
 def _numbers(value: Any, count: int) -> list[float] | None:

@@ -58,6 +58,20 @@ class TileSource(Protocol):
         """Release files."""
 
 
+def own_row(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON row that our writer leaves; empty without one, and where it is nonsense."""
+    try:
+        own = json.loads(metadata.get('loc2', '{}'))
+    except (RecursionError, ValueError):
+        return {}
+    return own if isinstance(own, dict) else {}
+
+
+def is_place(zoom: int, x: int, y: int) -> bool:
+    """Return whether the world has such a tile."""
+    return 0 <= zoom <= MAX_ZOOM and 0 <= min(x, y) and max(x, y) < 1 << zoom
+
+
 def tile_size(blobs: list[Any]) -> int | None:
     """Return the width of the first sound tile."""
     for blob in blobs:
@@ -116,7 +130,7 @@ class MBTiles:
         try:
             for zoom, x, row in self._file.stream(
                     'SELECT zoom_level, tile_column, tile_row FROM tiles'):
-                if all(isinstance(n, int) for n in (zoom, x, row)) and 0 <= zoom <= MAX_ZOOM:
+                if all(isinstance(n, int) for n in (zoom, x, row)) and is_place(zoom, x, row):
                     yield zoom, x, (1 << zoom) - 1 - row if self._flip else row
         except sqlite3.Error as error:
             raise self._unusable(error) from error
@@ -153,11 +167,7 @@ class MBTiles:
         return digest.hexdigest()[:16]
 
     def _written_digest(self) -> str:
-        try:
-            own = json.loads(self.metadata.get('loc2', '{}'))
-        except ValueError:
-            return ''
-        digest = own.get('tiles_digest') if isinstance(own, dict) else None
+        digest = own_row(self.metadata).get('tiles_digest')
         return digest if isinstance(digest, str) else ''
 
     def close(self) -> None:

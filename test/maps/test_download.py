@@ -7,20 +7,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from urllib.parse import parse_qs, urlsplit
 import zipfile
 
 import cv2
 from loc2_ros.cli.map import app
 from loc2_ros.core.frames import LocalFrame
-from loc2_ros.maps import fetch
+from loc2_ros.maps import fetch, net
 from loc2_ros.maps.area import Area
 from loc2_ros.maps.download import download, Service
 from loc2_ros.maps.fetch import Pace
-from loc2_ros.maps.net import Client, retry_after_s
+from loc2_ros.maps.net import Client, retry_after_s, Unreachable
 from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.presets import PRESETS
 from loc2_ros.maps.store import open_store
@@ -519,3 +522,33 @@ def test_names_of_archives_follow_the_grid():
         assert kitti.archives(np.array([[lat, lon]]), 0.5) == [f'dop20rgb_32_{name}_2_bw.zip']
     with pytest.raises(MapError, match='not in Baden'):
         kitti.archives(np.array([[52.0, 13.0]]), 100.0)
+
+
+def test_an_answer_that_comes_byte_by_byte_is_given_up(monkeypatch):
+    def drip(connection):
+        connection.recv(4096)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n'
+                           b'Content-Length: 1000\r\n\r\n')
+        for _ in range(600):
+            try:
+                connection.sendall(b'x')
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    monkeypatch.setattr(net, '_LONGEST_S', 0.3)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        threading.Thread(target=lambda: drip(server.accept()[0]), daemon=True).start()
+        with pytest.raises(Unreachable, match='more than 0.3 s'):
+            Client(True).get(f'http://127.0.0.1:{server.getsockname()[1]}/', 10_000)
+
+
+def test_connections_are_kept():
+    ports = set()
+    with TileServer(_good) as server:
+        client = Client(True)
+        for x in range(3):
+            body = client.get(f'{server.url}/{ZOOM}/{x}/1', 1 << 20).body
+            assert body == _picture(f'/{ZOOM}/{x}/1')
+            ports.add(client._local.connection.sock.getsockname()[1])
+    assert len(ports) == 1

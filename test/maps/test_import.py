@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import zipfile
@@ -524,3 +525,83 @@ def test_a_part_cut_off_in_its_first_bytes_is_started_afresh(tmp_path):
     raster, out = _write(tmp_path / 'a.tif', _grey(90)), tmp_path / 'm.mbtiles'
     (tmp_path / 'm.mbtiles.part').write_bytes(b'SQLite format 3\0' + os.urandom(50))
     assert _run('import', raster, '-o', out, '-q').exit_code == 0
+
+
+def _varint(n):
+    out = bytearray()
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    return bytes(out + bytes([n]))
+
+
+def _pmtiles(path, entries, data=b'', leaves=0, root=None):
+    """Write an archive: (tile number, run, length, offset), a run of 0 for a directory."""
+    directory = root
+    if directory is None:
+        numbers = [entries[0][0]] + [b[0] - a[0] for a, b in zip(entries, entries[1:])]
+        columns = [numbers, [e[1] for e in entries], [e[2] for e in entries],
+                   [e[3] + 1 for e in entries]]
+        directory = _varint(len(entries)) + b''.join(_varint(n) for c in columns for n in c)
+    head = b'PMTiles\x03' + struct.pack('<8Q', 127, len(directory), 0, 0, 127 + leaves, 0,
+                                        127 + len(directory), len(data))
+    head = head.ljust(97, b'\0') + bytes([1, 1, 2, 0, 0])
+    path.write_bytes(head.ljust(127, b'\0') + directory + data)
+    return path
+
+
+@pytest.mark.parametrize('archive', [
+    {'entries': [(0, 50_000_000, 9, 0)]},                               # a run without end
+    {'entries': [(k, 0, 40_000, 0) for k in range(5000)]},              # leaves in circles
+    {'entries': [], 'root': b'\x01' + b'\xff' * 100_000},               # a number without end
+    {'entries': [(0, 0, 9, (1 << 63) - 2)]},                            # beyond any file
+])
+def test_an_archive_made_to_never_end_is_refused(tmp_path, archive):
+    path = _pmtiles(tmp_path / 'bad.pmtiles', **archive)
+    result = _run('import', path, '-o', tmp_path / 'm')
+    assert result.exit_code == 5 and 'is damaged' in result.stderr
+    assert not (tmp_path / 'm').exists()
+
+
+def test_tiles_of_an_archive_that_lie_beyond_its_end_are_left_out(tmp_path):
+    blob = png(noise_tile())
+    path = _pmtiles(tmp_path / 'a.pmtiles', [(1, 1, len(blob), 0), (2, 1, 500, 1 << 40)], blob)
+    result = _run('import', path, '-o', tmp_path / 'm')
+    assert result.exit_code == 0 and '1 tiles could not be read' in result.stderr
+    with open_store(tmp_path / 'm') as store:
+        assert store.info.tile_count == 1
+
+
+def test_odd_names_and_places_beyond_the_world_are_passed_over(tmp_path):
+    x, y = tile_at()
+    tiles = tiles_around((x, y), lambda i, j: png(noise_tile(5 * i + j + 9)), reach=1)
+    folder = write_folder(tmp_path / 'xyz', tiles)
+    for name in ('19/²', f'19/{x}/²', '19/99999999', '19/1' + '0' * 30, '19/-1'):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / '19' / '99999999' / '5.png').write_bytes(b'x')
+    (folder / '19' / str(x) / '².png').write_bytes(b'x')
+    database = write_mbtiles(tmp_path / 'a.mbtiles', tiles, {'bounds': 'nan,nan,nan,nan'})
+    with sqlite3.connect(database) as file:
+        file.executemany('INSERT INTO tiles VALUES (?, ?, ?, ?)', [
+            (19, 1 << 40, 5, b'x'), (19, -3, 5, b'x'), (99, 0, 0, b'x'), ('a', 'b', 'c', b'x')])
+    for number, source in enumerate((folder, database)):
+        out = tmp_path / f'{number}.mbtiles'
+        assert _run('import', source, '-o', out, '-q').exit_code == 0
+        with open_store(out) as store:
+            assert store.info.tile_count == 9
+            west, south, east, north = store.info.bounds
+        assert west < 8.4037 < east and south < 49.0069 < north and east - west < 0.003
+        assert _run('verify', source, '-q').exit_code == 0
+
+
+@pytest.mark.parametrize('own', ['5', '{"map_offset_m": 7, "sources": 3, "acquired": [1]}',
+                                 '{"map_offset_m": [[1], 2], "licence": {"a": 1}}', '[' * 5000])
+def test_a_record_that_makes_no_sense_counts_as_none(tmp_path, own):
+    tiles = tiles_around(tile_at(), png(noise_tile()), reach=0)
+    a, b = (write_mbtiles(tmp_path / name, tiles, {'loc2': own, 'bounds': '8,49,9,50'})
+            for name in 'ab')
+    for command in (('info', a), ('merge', a, b, '-o', tmp_path / 'm'),
+                    ('import', a, '-o', tmp_path / 'n'),
+                    ('import', b, '-o', a, '--append')):
+        result = _run(*command)
+        assert result.exit_code == 0, (command, result.stderr, result.exception)
