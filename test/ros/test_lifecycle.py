@@ -267,3 +267,25 @@ def test_in_a_namespace_diagnostics_say_whose_they_are(world: World) -> None:
     world.until(lambda: node.diagnostics.publish() or 'car1/loc2: input' in heard, 'the name')
     node.close()
     node.destroy_node()
+
+
+@pytest.mark.slow
+def test_sigint_while_somebody_waits_for_localize_ends_the_process_in_order(
+        world: World, tmp_path: Path) -> None:
+    from std_srvs.srv import Trigger
+    if not (MINI / 'model.safetensors').exists():
+        pytest.skip('the built-in model has not been trained yet')
+    process = run('-p', f'map.path:={small_map(tmp_path)}', '-p', 'device:=cpu')
+    try:
+        world.until(lambda: world.node.count_subscribers('/image_rect'), 'the node', 90.0)
+        future = world.ask(Trigger, '/loc2/localize')
+        with pytest.raises(AssertionError):
+            world.until(future.done, 'an answer', 2.0)
+        assert world.call(Trigger, '/loc2/reload_map').success
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and 'Traceback' not in output, output
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
