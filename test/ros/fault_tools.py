@@ -24,6 +24,12 @@ def believe(image: Any, prior: Prior) -> Fix:
     return Fix(image.stamp_ns, pose, np.diag([0.25, 0.25, 1e-3]), 0.9, 1.0, 100, 80, 0.0)
 
 
+def answered(node: Any) -> int:
+    """Return how many images have come to an end; cheap enough to be asked all the time."""
+    v = node.stats._values
+    return int(v['fixes'] + v['rejected'] + v['images_dropped'])
+
+
 def error_m(msg: Any, truth: Pose2) -> float:
     """Return how far a published pose is from the truth."""
     p = msg.pose.pose.position

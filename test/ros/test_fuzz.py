@@ -8,7 +8,7 @@ from functools import partial
 import time
 from typing import Any, Callable
 
-from fault_tools import error_m, EXPECTED, is_well, recovers
+from fault_tools import answered, error_m, EXPECTED, is_well, recovers
 from fuzzed_messages import Fuzz
 from geometry_msgs.msg import PoseStamped
 from loc2_ros.model.depth import DepthImages, LidarDepth
@@ -42,12 +42,6 @@ def started(world: World, name: str) -> Any:
     else:
         world.connect(Image, IMAGES[0])
     return node
-
-
-def answered(node: Any) -> int:
-    """Return how many images have come to an end."""
-    v = node.stats._values              # asked thousands of times a second
-    return int(v['fixes'] + v['rejected'] + v['images_dropped'])
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
