@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Seeds from 1,000,000 on are towns that training never saw
 SEED ?= 1000007
 BIN := .venv/bin
-CODE := loc2_ros launch scripts/loc2_node scripts/kitti_adapter setup.py test tools
+CODE := loc2_ros launch scripts/loc2 scripts/loc2_node scripts/kitti_adapter setup.py test tools
 
 .PHONY: help venv demo test test-all lint clean
 

@@ -49,7 +49,7 @@ setup(
         (f'share/{NAME}/launch', sorted(filter(isfile, glob('launch/*')))),
         (f'share/{NAME}/config', sorted(filter(isfile, glob('config/*')))),
         # pip puts console scripts into bin/ only; `ros2 run` and launch look here
-        (f'lib/{NAME}', ['scripts/loc2_node', 'scripts/kitti_adapter']),
+        (f'lib/{NAME}', ['scripts/loc2', 'scripts/loc2_node', 'scripts/kitti_adapter']),
     ],
     entry_points={'console_scripts': [
         'loc2 = loc2_ros.cli.__main__:main',

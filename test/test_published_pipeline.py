@@ -17,6 +17,7 @@ from loc2_ros.core.values import Camera, Fix, Image, Pose2, Prior, Reason, Rejec
 from loc2_ros.crops import Crops
 from loc2_ros.loading import crop_grid, load_localizer, LocalizerSettings, solver_of
 from loc2_ros.maps.values import Crop
+from loc2_ros.maps.writer import write_mbtiles_from_local
 from loc2_ros.model.contract import Contract
 from loc2_ros.model.depth import ModelDepth
 from loc2_ros.model.inference import Observation
@@ -26,6 +27,7 @@ from loc2_ros.model.presets import PRESETS
 from loc2_ros.model.quality import Quality
 from loc2_ros.model.weights import ModelError, save_model
 from loc2_ros.pipeline import Localizer
+from loc2_ros.ros.params import defaults, localizer_settings
 import numpy as np
 import pytest
 import torch
@@ -187,3 +189,20 @@ def test_a_model_that_needs_a_heading_is_refused_where_there_is_none(tmp_path: P
     free = small(tmp_path / 'free', heading_up=False, heading_range_deg=180.0)
     with pytest.raises(Exception, match='nowhere'):     # as far as the map
         load_localizer(replace(settings, checkpoint=free), LocalFrame(49.0, 8.4))
+
+
+@pytest.mark.parametrize('prefetch', [True, False])
+def test_tiles_are_decoded_ahead_of_the_motion_unless_that_is_switched_off(
+        tmp_path: Path, prefetch: bool) -> None:
+    frame = LocalFrame(49.0, 8.4)
+    photo = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    world = write_mbtiles_from_local(tmp_path / 'm.mbtiles', photo, frame, -200.0, 200.0, 0.2)
+    given = {**defaults(), 'checkpoint': small(tmp_path / 'm'), 'device': 'cpu',
+             'map.path': str(world), 'map.prefetch': prefetch}
+    machine = load_localizer(LocalizerSettings(**localizer_settings(given)), frame)
+    store = machine.store
+    for x in (0.0, 15.0):
+        store.crop(frame, (x, 0.0), 0.0, 20.0, 100)
+    started = store._prefetcher._thread is not None
+    machine.close()
+    assert started == prefetch

@@ -15,6 +15,7 @@ from loc2_ros.ros.params import ParameterError
 import pytest
 from typer.testing import CliRunner
 
+ROOT = Path(__file__).resolve().parents[2]
 VERBS = ('run', 'replay', 'record', 'town')
 RUNNER = CliRunner()
 
@@ -71,8 +72,12 @@ def test_ctrl_c_while_loading_is_one_line_and_exit_code_130(loading: str) -> Non
     assert done.stderr == 'loc2: interrupted\n'
 
 
-def test_the_package_of_the_command_line_runs() -> None:
-    done = subprocess.run([sys.executable, '-m', 'loc2_ros.cli', 'map', 'info', 'no.mbtiles'],
+@pytest.mark.parametrize('start', [
+    ('-m', 'loc2_ros.cli'),
+    ('-c', 'import runpy; runpy.run_path("scripts/loc2", run_name="__main__")')])
+def test_the_command_line_runs_as_a_package_and_as_a_program_of_ros(
+        start: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, *start, 'map', 'info', 'no.mbtiles'], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 5 and 'does not exist' in done.stderr
 

@@ -16,6 +16,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import UtmFrame
 from loc2_ros.core.values import Camera, Fix, Pose2, Prior
 from loc2_ros.evaluate.recorded import Heard, HeardPose, Played, played, result_of
 from loc2_ros.evaluate.rows import read_csv
@@ -217,6 +218,8 @@ def test_the_datum_is_the_one_the_node_uses() -> None:
     assert heard.datum is DATUM
     heard.values['datum'] = '47.000000000, 8.400000000, 12.000'
     assert heard.datum == LocalFrame(47.0, 8.4, 12.0)
+    heard.values['frame_mode'] = 'utm'
+    assert heard.datum == UtmFrame(47.0, 8.4, 12.0)
     assert Heard().datum is None
 
 
