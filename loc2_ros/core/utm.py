@@ -131,7 +131,13 @@ FRAME_MODES: Mapping[str, type[LocalFrame]] = {kind.mode: kind for kind in (Loca
 
 
 def frame_as(mode: str, frame: LocalFrame) -> LocalFrame:
-    """Return the map frame of a mode at the datum of another frame."""
+    """
+    Return the map frame of a mode at the datum of another frame.
+
+    :raises ValueError: for a mode nobody knows, and beyond the reach of UTM.
+    """
     if frame.mode == mode:
         return frame
+    if mode not in FRAME_MODES:
+        raise ValueError(f'the frame mode {mode!r} is unknown; it is {" or ".join(FRAME_MODES)}')
     return FRAME_MODES[mode](frame.lat_deg, frame.lon_deg, frame.height_m)

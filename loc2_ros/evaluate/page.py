@@ -176,7 +176,8 @@ def _tables(metrics: Mapping[str, Any]) -> str:
     singles += [(name, number(metrics[key]), meaning) for key, name, meaning in _SINGLE]
     if metrics['datum']:
         singles.append(('datum', ', '.join(f'{n:.7g}' for n in metrics['datum']),
-                        'latitude, longitude (deg), height (m) of the map frame'))
+                        'latitude, longitude (deg), height (m) of the map frame, '
+                        + metrics.get('frame_mode', 'enu')))
     return (_table(('error', 'mean', 'median', '95 %', ''), spreads) + '<p></p>'
             + _table(('figure', 'value', ''), singles))
 

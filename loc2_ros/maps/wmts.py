@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 from loc2_ros.maps.net import Client, Unreachable
 from loc2_ros.maps.template import Template
+from loc2_ros.maps.tiles import MAX_ZOOM
 from loc2_ros.maps.track import parse_xml
 from loc2_ros.maps.values import MapError, Refused
 
@@ -64,13 +65,16 @@ def template_of(document: bytes, layer: str | None, where: str = 'the document')
     :raises MapError: it is no such document, or has no such layer.
     """
     try:
-        root = parse_xml(document)
-        sets = {_text(s, 'Identifier'): _levels(s) for s in _all(root, 'Contents', 'TileMatrixSet')
-                if _MERCATOR.search(_text(s, 'SupportedCRS'))}
-        layers = {_text(entry, 'Identifier'): entry for entry in _all(root, 'Contents', 'Layer')}
-    except (ElementTree.ParseError, ValueError) as error:
+        return _template(parse_xml(document), layer, where)
+    except (ElementTree.ParseError, ArithmeticError, ValueError) as error:
         raise MapError(f'{where} is no capabilities document of a WMTS ({error}); give that of '
                        'version 1.0.0') from error
+
+
+def _template(root: Any, layer: str | None, where: str) -> Template:
+    sets = {_text(s, 'Identifier'): _levels(s) for s in _all(root, 'Contents', 'TileMatrixSet')
+            if _MERCATOR.search(_text(s, 'SupportedCRS'))}
+    layers = {_text(entry, 'Identifier'): entry for entry in _all(root, 'Contents', 'Layer')}
     usable = {name: usable_sets for name, entry in layers.items() if (usable_sets := [
         s for s in (_text(link, 'TileMatrixSet') for link in _all(entry, 'TileMatrixSetLink'))
         if sets.get(s)])}
@@ -95,7 +99,7 @@ def _levels(matrix_set: Any) -> dict[int, str]:
         side_m = float(_text(matrix, 'ScaleDenominator')) * _PIXEL_M * width
         west, north = map(float, _text(matrix, 'TopLeftCorner').split())
         zoom = math.log2(_WORLD_M / side_m)
-        if (width == height and abs(zoom - round(zoom)) < 1e-4
+        if (width == height and 0 <= round(zoom) <= MAX_ZOOM and abs(zoom - round(zoom)) < 1e-4
                 and abs(west + _WORLD_M / 2) < _CORNER_M
                 and abs(north - _WORLD_M / 2) < _CORNER_M):
             found[round(zoom)] = _text(matrix, 'Identifier')

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 from loc2_ros.core.camera import Mount
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.utm import UtmFrame
 from loc2_ros.core.values import Camera, Evidence, Fix, Image, Pose2, Prior, Reason, Rejection
 from loc2_ros.evaluate.aerial import cut_ground
 from loc2_ros.evaluate.frame_pictures import Frame, matches, overlay, Turned
@@ -134,6 +135,19 @@ def test_the_image_is_localized_again_with_the_prior_of_the_run(
     before, = (prior for prior in first.given if prior.stamp_ns == again.stamp_ns)
     np.testing.assert_array_equal(again.xy_map_m, before.xy_map_m)
     assert (again.yaw_map_rad, again.sigma_xy_m) == (before.yaw_map_rad, before.sigma_xy_m)
+
+
+def test_a_run_in_utm_is_drawn_in_utm(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    bag, _ = recorded
+    settings = {**defaults(), 'map.frame_mode': 'utm'}
+    first, second = Shows(), Shows()
+    run_bag(bag, settings, lambda frame: first, progress=False).write(tmp_path)
+    write_report(tmp_path, bag, settings, second)
+    assert second.frame == UtmFrame(DATUM.lat_deg, DATUM.lon_deg, DATUM.height_m)
+    again, = second.given
+    before, = (prior for prior in first.given if prior.stamp_ns == again.stamp_ns)
+    np.testing.assert_allclose(again.xy_map_m, before.xy_map_m, atol=1e-3)
+    assert 'of the map frame, utm' in (tmp_path / 'report.html').read_text()
 
 
 def test_an_image_that_was_not_solved_is_replaced_by_the_reason(

@@ -76,6 +76,8 @@ def test_a_mode_keeps_the_datum_and_changes_the_axes():
     enu = LocalFrame(49.0069, 8.4037, 116.0)
     utm = frame_as('utm', enu)
     assert (utm.mode, utm.lat_deg, utm.lon_deg, utm.height_m) == ('utm', 49.0069, 8.4037, 116.0)
+    with pytest.raises(ValueError, match="'mgrs' is unknown; it is enu or utm"):
+        frame_as('mgrs', enu)
     assert utm != enu and frame_as('enu', utm) == enu and frame_as('enu', enu) is enu
     np.testing.assert_allclose(utm.forward(49.0069, 8.4037), 0.0, atol=1e-9)
     # A kilometre north of the datum: 0.9996 of it, and turned by half a degree

@@ -89,6 +89,10 @@ def test_without_resources_tiles_are_asked_for_by_query():
     (b'<html>', None, 'no capabilities document'),
     (b'not xml', None, 'no capabilities document'),
     (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', None, 'declares entities'),
+    (_document(sets=_matrix_set('web', 3857, range(2), denominator=0.0)), None, 'division'),
+    (_document(sets=_matrix_set('web', 3857, range(2), denominator=1e-320)), None, 'no capab'),
+    (_document().replace(b'plain</ows:Identifier>', b'plain</ows:Identifie>').replace(
+        b'<ows:Identifier>plain', b'<ows:Identifie>plain'), None, 'lacks its Identifier'),
     (_document(names=('photo', 'map')), None, 'choose one with --layer: photo, map'),
     (_document(), 'street', "no layer 'street'.*photo"),
     # Only in the national grid; a grid of its own from another corner; halves of thirds
