@@ -130,6 +130,7 @@ class Drive:
             for change in (self.node.trigger_deactivate, self.node.trigger_activate):
                 self.settle(self.node.spinner.executor.create_task(change).done)
             world.connect()
+            world.until(world.publishers['tf'].get_subscription_count, 'the node to hear tf')
             world.info()
             world.until(lambda: self.node.session._mounting('camera') is not None, 'tf')
         elif kind == 9:
@@ -186,6 +187,7 @@ def test_an_hour_of_images_with_faults_leaves_memory_as_it_was(world: World) -> 
           + ', '.join(f'{mb:.1f}' for _, mb, _ in measured) + f' MB; {last[2]}')
     assert drive.wrong == 0 and fixes > 0.7 * IMAGES
     assert last[1] - first[1] < TOLERANCE_MB
+    assert last[2]['odometry'] > 0      # still heard
     for name, size in last[2].items():
         assert size <= first[2][name] + (5 if name == 'keys' else 0) or size < 1300, name
     for name in ('threads', 'publishers', 'subscriptions', 'timers', 'services'):
