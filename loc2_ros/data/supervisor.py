@@ -19,6 +19,8 @@ import numpy as np
 
 _SIGMAS = 3.0
 _AGREE_M, _AGREE_RAD = 5.0, math.radians(20.0)      # beyond the deviations
+# A heading that is wrong by less is one that the model and its gates can deal with
+_MAX_TURN_RAD = math.radians(45.0)
 # These say nothing about where the vehicle is
 _NOT_ABOUT_THE_PLACE = (Reason.MODEL_ERROR, Reason.NO_DEPTH)
 
@@ -55,7 +57,7 @@ class Supervisor:
         return self._reseeding.wants_gnss(stamp_ns)
 
     def checked(self, prior: Prior | Rejection) -> Prior | Rejection:
-        """Refuse a prior from GNSS that jumps away from the last fixes, moved by odometry."""
+        """Refuse a prior that is far from where odometry takes the last fixes, or far turned."""
         if isinstance(prior, Rejection):
             return prior
         expected = self._trust.predicted(prior.stamp_ns)
@@ -63,11 +65,21 @@ class Supervisor:
             return prior
         distance = float(np.linalg.norm(prior.xy_map_m - expected.map_T_base.xy_m))
         jump = distance - _SIGMAS * math.hypot(prior.sigma_xy_m, expected.sigma_xy_m)
-        if jump <= self._max_jump_m:
+        if jump > self._max_jump_m:
+            return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
+                             {'jump_m': jump, 'max_jump_m': self._max_jump_m},
+                             'the fix is not where odometry takes the last poses')
+        if prior.yaw_map_rad is None or prior.sigma_yaw_rad is None:
             return prior
-        return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
-                         {'jump_m': jump, 'max_jump_m': self._max_jump_m},
-                         'the fix is not where odometry takes the last poses')
+        # A wrong heading can lead to one wrong place again and again, which would look like trust
+        turn = abs(wrap_pi(prior.yaw_map_rad - expected.map_T_base.yaw_rad))
+        turn -= _SIGMAS * math.hypot(prior.sigma_yaw_rad, expected.sigma_yaw_rad)
+        if turn > _MAX_TURN_RAD:
+            return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
+                             {'turn_deg': math.degrees(turn),
+                              'max_turn_deg': math.degrees(_MAX_TURN_RAD)},
+                             'the heading is not that to which odometry takes the last poses')
+        return prior
 
     def settle(self, result: Fix | Rejection, prior: Prior,
                own: Prior | None) -> Fix | Rejection:

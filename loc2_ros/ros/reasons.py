@@ -39,9 +39,9 @@ EXPLAINED: Mapping[Reason, Explanation] = {
         'compare the clocks of camera and receiver, and the rate of the fixes', 'input'),
     Reason.PRIOR_JUMP: Explanation(
         'neighbouring fixes are further apart than the speed explains, or a fix is away from '
-        'where odometry takes the last poses',
-        'a receiver that jumps, as between houses; prior.max_jump; it is believed again after '
-        'gate.memory', 'input'),
+        'where odometry takes the last poses, or the heading is turned by 45 degrees from them',
+        'a receiver that jumps, as between houses, or a compass; prior.max_jump; believed again '
+        'after gate.memory', 'input'),
     Reason.NO_HEADING: Explanation(
         'the model needs a heading and there is none',
         'imu_topic and prior.heading; is the frame of the Imu in TF?', 'input'),

@@ -325,18 +325,37 @@ def test_odometry_that_is_reset_costs_nothing_but_its_memory() -> None:
 def test_a_heading_off_by_90_degrees_does_not_get_its_fixes_published() -> None:
     made = intake(prior__heading='imu')
     told = []
-    for k in range(300):
+    for k in range(400):
         ns = T + k * TENTH
-        wrong = 100 <= k < 140
+        wrong = 100 <= k < 300         # longer than gate.relocate_time, shorter than gate.memory
         drive(made, ns, HERE)
         made.add_imu(imu(ns, math.pi / 4 + (math.pi / 2 if wrong else 0.0)))
-        prior = asked(made, ns)
+        prior = made.at(ns)
+        if isinstance(prior, Rejection):
+            assert 'heading' in prior.detail
+            told.append(prior.reason.value)
+            continue
         # A localizer that believes the heading
         turned = Pose2(0.0, 0.0, (prior.yaw_map_rad or 0.0) - math.pi / 4)
         result = made.settle(found_at(ns, turned), prior)
         told.append('fix' if isinstance(result, Fix) else result.reason.value)
-    assert set(told[:100]) == set(told[140:]) == {'fix'}
-    assert set(told[100:140]) == {'innovation'}
+    assert set(told[:100]) == set(told[300:]) == {'fix'}
+    assert set(told[100:300]) == {'prior_jump'}
+
+
+@pytest.mark.parametrize('off_deg, refused', [(55.0, False), (75.0, True), (-75.0, True)])
+def test_a_heading_off_by_45_degrees_and_three_deviations_is_left_to_the_gates_of_the_model(
+        off_deg: float, refused: bool) -> None:
+    made = intake(prior__heading='imu')
+    drive(made, T, HERE)
+    made.add_imu(imu(T, math.pi / 4))
+    prior = asked(made, T)
+    made.settle(found_at(T, Pose2(0.0, 0.0, 0.0)), prior)
+    ns = T + TENTH
+    drive(made, ns, HERE)
+    made.add_imu(imu(ns, math.pi / 4 + math.radians(off_deg)))
+    assert asked(made, T).sigma_yaw_rad == pytest.approx(0.1)      # three of it: 17 degrees
+    assert isinstance(made.at(ns), Rejection) == refused
 
 
 def test_a_fix_from_before_a_jump_of_the_clock_is_not_remembered() -> None:

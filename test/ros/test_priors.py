@@ -143,11 +143,11 @@ def test_a_heading_off_by_90_degrees_is_refused_with_its_reason_and_forgiven(
         moment(world, stamp, odom=ODOM, yaw=0.6 + (math.pi / 2 if 4 <= n < 8 else 0.0))
         settled(world, node, n + 1)
         if n == 6:
-            world.level('localization', 1, 'innovation')
+            world.level('localization', 1, 'the heading is not that')
     poses = world.poses(8)
     assert len(poses) == 8
     assert all(abs(yaw_of(p) - 0.6) < 0.01 for p in poses)
-    assert node.stats.values()['rejected.innovation'] == 4
+    assert node.stats.values()['rejected.prior_jump'] == 4
 
 
 def test_when_odometry_is_reset_poses_go_on_and_the_old_correction_is_not_sent(
