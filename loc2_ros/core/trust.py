@@ -13,6 +13,9 @@ published.
 A chain ends when nothing was added to it for ``memory_s``, or when odometry was reset; so no
 chain can refuse fixes for longer than that, even if they agree with nothing. Where odometry is
 only missing, a chain that had it asks no more than what no vehicle can do.
+
+A fix must also agree with one of ``relocate_s`` ago: each may be a little off the one before, but
+not all of them to the same side, or a chain could be dragged anywhere.
 """
 
 from __future__ import annotations
@@ -65,10 +68,13 @@ class _Chain:
     Fixes that agree: since when, the last of them, their votes and their number.
 
     :param run: how many of them since the last fix of the chain that leads.
+    :param anchor: one of them from ``relocate_s`` to twice that before the last; then the next.
     """
 
     since_ns: int
     last: Fix
+    anchor: Fix
+    next_anchor: Fix
     votes: float = 1.0
     count: int = 1
     run: int = 1
@@ -106,7 +112,7 @@ class Trust:
             self._leader, self._others = self._match(fix) or _begin(fix), []
             return fix
         if self._agrees(self._leader, fix):
-            _extend(self._leader, fix)
+            self._extend(self._leader, fix)
             for other in self._others:
                 other.run = 0
             return fix
@@ -145,7 +151,7 @@ class Trust:
         if not agreeing:
             return None
         chain = max(agreeing, key=lambda c: c.votes)
-        _extend(chain, fix)
+        self._extend(chain, fix)
         return chain
 
     def _add(self, chain: _Chain) -> None:
@@ -163,11 +169,14 @@ class Trust:
                 and not self._was_reset(since_ns, stamp_ns))
 
     def _predict(self, chain: _Chain, stamp_ns: int) -> Predicted | None:
-        seconds = abs(stamp_ns - chain.last.stamp_ns) * _NS
-        moved = self._motion(chain.last.stamp_ns, stamp_ns)
+        return self._moved(chain.last, stamp_ns)
+
+    def _moved(self, fix: Fix, stamp_ns: int) -> Predicted | None:
+        seconds = abs(stamp_ns - fix.stamp_ns) * _NS
+        moved = self._motion(fix.stamp_ns, stamp_ns)
         if moved is None or seconds > self.limits.memory_s:
             return None
-        reach, fix = travelled_m(moved), chain.last
+        reach = travelled_m(moved)
         sigma_xy = float(np.linalg.norm([_sigma_xy(fix), DRIFT_PER_M * reach,
                                          fix.sigma_yaw_rad * reach]))
         return Predicted(fix.map_T_base @ moved, sigma_xy,
@@ -175,6 +184,16 @@ class Trust:
 
     def _off(self, chain: _Chain, fix: Fix) -> tuple[float, float, float, float]:
         """Return distance and turn from what a chain predicts, and what is allowed of each."""
+        off = self._off_last(chain, fix)
+        anchored = self._moved(chain.anchor, fix.stamp_ns)
+        if anchored is None or off[0] > off[2] or off[1] > off[3]:
+            return off
+        from_anchor = self._compare(fix, anchored)
+        beyond = from_anchor[0] > from_anchor[2] or from_anchor[1] > from_anchor[3]
+        return from_anchor if beyond else off
+
+    def _off_last(self, chain: _Chain, fix: Fix) -> tuple[float, float, float, float]:
+        """Return the same as the last fix of a chain says."""
         expected, more_m, more_rad = self._predict(chain, fix.stamp_ns), 0.0, 0.0
         if expected is None:
             if not self._bridged(chain, fix.stamp_ns):      # cut off since _forget
@@ -182,6 +201,10 @@ class Trust:
             last, seconds = chain.last, abs(fix.stamp_ns - chain.last.stamp_ns) * _NS
             expected = Predicted(last.map_T_base, _sigma_xy(last), last.sigma_yaw_rad)
             more_m, more_rad = MAX_SPEED_MPS * seconds, MAX_TURN_RADPS * seconds
+        return self._compare(fix, expected, more_m, more_rad)
+
+    def _compare(self, fix: Fix, expected: Predicted, more_m: float = 0.0,
+                 more_rad: float = 0.0) -> tuple[float, float, float, float]:
         pose, limits = expected.map_T_base, self.limits
         sigma_xy = math.hypot(_sigma_xy(fix), expected.sigma_xy_m)
         sigma_yaw = math.hypot(fix.sigma_yaw_rad, expected.sigma_yaw_rad)
@@ -189,6 +212,12 @@ class Trust:
                 abs(wrap_pi(fix.map_T_base.yaw_rad - pose.yaw_rad)),
                 limits.max_innovation_m + _SIGMAS * sigma_xy + more_m,
                 limits.max_innovation_rad + _SIGMAS * sigma_yaw + more_rad)
+
+    def _extend(self, chain: _Chain, fix: Fix) -> None:
+        chain.last, chain.votes = _bare(fix), chain.votes + 1.0
+        chain.count, chain.run = chain.count + 1, chain.run + 1
+        if (fix.stamp_ns - chain.next_anchor.stamp_ns) * _NS >= self.limits.relocate_s:
+            chain.anchor, chain.next_anchor = chain.next_anchor, chain.last
 
     def _agrees(self, chain: _Chain, fix: Fix) -> bool:
         distance, turn, max_distance, max_turn = self._off(chain, fix)
@@ -203,12 +232,8 @@ class Trust:
 
 
 def _begin(fix: Fix) -> _Chain:
-    return _Chain(fix.stamp_ns, _bare(fix))
-
-
-def _extend(chain: _Chain, fix: Fix) -> None:
-    chain.last, chain.votes = _bare(fix), chain.votes + 1.0
-    chain.count, chain.run = chain.count + 1, chain.run + 1
+    bare = _bare(fix)
+    return _Chain(fix.stamp_ns, bare, bare, bare)
 
 
 def _bare(fix: Fix) -> Fix:

@@ -143,6 +143,25 @@ def test_of_two_places_that_alternate_only_the_first_is_published(
     assert accepted == [True, False] * 100
 
 
+@pytest.mark.parametrize('drift_mps', [5.0, 20.0])
+def test_a_chain_cannot_be_dragged_away_step_by_step(drift_mps: float) -> None:
+    trust = Trust(east, LIMITS)
+    judged(trust, [fix(0.1 * k) for k in range(100)])
+    dragged = [fix(10.0 + 0.1 * k, (0.0, 0.1 * k * drift_mps)) for k in range(300)]
+    accepted = judged(trust, dragged)
+    off = [0.1 * k * drift_mps for k, a in enumerate(accepted) if a]
+    assert max(off) < 30.0
+
+
+def test_fixes_that_scatter_and_odometry_that_slips_are_all_taken() -> None:
+    rng = np.random.default_rng(3)
+    trust = Trust(lambda a, b: Pose2(1.02 * SPEED * (b - a) / S, 0.0, 0.003 * (b - a) / S),
+                  LIMITS)
+    fixes = [fix(0.2 * k, tuple(rng.normal(0.0, 1.5, 2)), rng.normal(0.0, 0.03), sigma=1.5)
+             for k in range(1000)]
+    assert all(judged(trust, fixes))
+
+
 def test_zero_switches_it_off() -> None:
     trust = Trust(east, TrustLimits(max_innovation_m=0.0))
     assert judged(trust, [fix(0.1 * k, (0.0, 1000.0 * k)) for k in range(5)]) == [True] * 5
