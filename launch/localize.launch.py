@@ -142,8 +142,9 @@ def player(given, files, adapted):
              for recorded, name in in_namespace(given)}
     if adapted:     # kitti2bag's world -> base_link would be a second parent
         remap['/tf'] = '/ground_truth/tf'
+    bag = str(Path(given['bag']).expanduser())      # a shell leaves the ~ of bag:=~/drive alone
     return ExecuteProcess(
-        cmd=[sys.executable, '-c', PLAYER, 'replay', given['bag'], '--rate', given['rate'],
+        cmd=[sys.executable, '-c', PLAYER, 'replay', bag, '--rate', given['rate'],
              *(word for file in files for word in ('--config', file)),
              *(word for topic in topics for word in ('--param', topic)),
              *(word for recorded, name in remap.items()

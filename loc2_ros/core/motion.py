@@ -22,8 +22,8 @@ _NS = 1e-9
 _MAX_GAP_S = 0.5            # nothing is interpolated across more
 _RESTART_S = 2.0            # further back than that is a recording that starts over
 # What no vehicle does, beyond which odometry has been reset
-_MAX_SPEED_MPS, _SLACK_M = 70.0, 3.0
-_MAX_TURN_RADPS, _SLACK_RAD = 3.0, 0.5
+MAX_SPEED_MPS, _SLACK_M = 70.0, 3.0
+MAX_TURN_RADPS, _SLACK_RAD = 3.0, 0.5
 
 # How far odometry may be off: per metre travelled, and in heading per second
 DRIFT_PER_M, DRIFT_RADPS = 0.03, 0.005
@@ -80,12 +80,16 @@ class Odometry:
             return Pose2(0.0, 0.0, 0.0)
         first, last = sorted((from_ns, to_ns))
         before, after = self.at(first), self.at(last)
-        with self._lock:
-            reset = any(a < last and b > first for a, b in self._breaks)
-        if before is None or after is None or reset:
+        if before is None or after is None or self.was_reset(first, last):
             return None
         motion = before.inverse() @ after
         return motion if from_ns < to_ns else motion.inverse()
+
+    def was_reset(self, from_ns: int, to_ns: int) -> bool:
+        """Return whether odometry is known to have been reset between two stamps."""
+        first, last = sorted((from_ns, to_ns))
+        with self._lock:
+            return any(a < last and b > first for a, b in self._breaks)
 
     def reaches(self, stamp_ns: int) -> bool:
         """Return whether a pose at or after a stamp has come, or is not worth waiting for."""
@@ -119,5 +123,5 @@ def travelled_m(motion: Pose2) -> float:
 
 
 def _possible(motion: Pose2, seconds: float) -> bool:
-    return (travelled_m(motion) <= _MAX_SPEED_MPS * seconds + _SLACK_M
-            and abs(motion.yaw_rad) <= _MAX_TURN_RADPS * seconds + _SLACK_RAD)
+    return (travelled_m(motion) <= MAX_SPEED_MPS * seconds + _SLACK_M
+            and abs(motion.yaw_rad) <= MAX_TURN_RADPS * seconds + _SLACK_RAD)

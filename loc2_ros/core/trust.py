@@ -6,25 +6,34 @@ Whether a fix agrees with the fixes before it, moved by odometry.
 Fixes that agree form a chain. One chain leads; a fix of any other is refused, but counts for
 its chain. Votes are forgotten by half in ``relocate_s``, so that the majority of the recent past
 leads: a wrong chain gives way to the right one, however long it was. The new one must have lasted
-as long itself, or a fault soon after the start would outvote the little that was before.
+as long itself, or a fault soon after the start would outvote the little that was before; and it
+must be clearly stronger than one that still gets fixes, or two alternating places would both be
+published.
 
 A chain ends when nothing was added to it for ``memory_s``, or when odometry was reset; so no
-chain can refuse fixes for longer than that, even if they agree with nothing.
+chain can refuse fixes for longer than that, even if they agree with nothing. Where odometry is
+only missing, a chain that had it asks no more than what no vehicle can do.
+
+A fix must also agree with one of ``relocate_s`` ago: each may be a little off the one before, but
+not all of them to the same side, or a chain could be dragged anywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 
-from loc2_ros.core.motion import DRIFT_PER_M, DRIFT_RADPS, Motion, travelled_m
+from loc2_ros.core.motion import (
+    DRIFT_PER_M, DRIFT_RADPS, MAX_SPEED_MPS, MAX_TURN_RADPS, Motion, travelled_m)
 from loc2_ros.core.values import Fix, Pose2, Reason, Rejection, wrap_pi
 import numpy as np
 
 _NS = 1e-9
 _SIGMAS = 3.0
 _MAX_CHAINS = 4             # beside the leader: stray fixes must not push out the one that grows
-_FEWEST = 3                 # fixes that can take the lead
+_FEWEST = 3                 # fixes that can take the lead, none of the leader's between them
+_MARGIN = 1.5               # times the votes of a leader that still gets fixes
 _EPSILON = 1e-6             # votes are equal up to rounding
 
 
@@ -55,12 +64,20 @@ class Predicted:
 
 @dataclass
 class _Chain:
-    """Fixes that agree: since when, the last of them, their votes and their number."""
+    """
+    Fixes that agree: since when, the last of them, their votes and their number.
+
+    :param run: how many of them since the last fix of the chain that leads.
+    :param anchor: one of them from ``relocate_s`` to twice that before the last; then the next.
+    """
 
     since_ns: int
     last: Fix
+    anchor: Fix
+    next_anchor: Fix
     votes: float = 1.0
     count: int = 1
+    run: int = 1
 
 
 class Trust:
@@ -68,10 +85,12 @@ class Trust:
     Remembers chains of fixes and judges each new one.
 
     :param motion: of base_link between two stamps.
+    :param was_reset: whether odometry was reset between two stamps, where motion is not known.
     """
 
-    def __init__(self, motion: Motion, limits: TrustLimits) -> None:
-        self._motion, self.limits = motion, limits
+    def __init__(self, motion: Motion, limits: TrustLimits,
+                 was_reset: Callable[[int, int], bool] = lambda from_ns, to_ns: True) -> None:
+        self._motion, self.limits, self._was_reset = motion, limits, was_reset
         self.clear()
 
     def clear(self) -> None:
@@ -93,7 +112,9 @@ class Trust:
             self._leader, self._others = self._match(fix) or _begin(fix), []
             return fix
         if self._agrees(self._leader, fix):
-            _extend(self._leader, fix)
+            self._extend(self._leader, fix)
+            for other in self._others:
+                other.run = 0
             return fix
         refusal = self._refusal(self._leader, fix)
         chain = self._match(fix)
@@ -104,13 +125,15 @@ class Trust:
             return refusal
         self._others.remove(chain)
         self._others.append(self._leader)
-        self._leader = chain
+        self._leader.run, self._leader = 0, chain
         return fix
 
     def _may_lead(self, chain: _Chain, leader: _Chain) -> bool:
         lasted_s = (chain.last.stamp_ns - chain.since_ns) * _NS
-        return (chain.count >= _FEWEST and lasted_s >= self.limits.relocate_s - _EPSILON
-                and chain.votes >= leader.votes - _EPSILON)
+        silent_s = (chain.last.stamp_ns - leader.last.stamp_ns) * _NS
+        needed = leader.votes * (1.0 if silent_s >= self.limits.relocate_s else _MARGIN)
+        return (chain.run >= _FEWEST and lasted_s >= self.limits.relocate_s - _EPSILON
+                and chain.votes >= needed - _EPSILON)
 
     def _forget(self, now_ns: int) -> None:
         """Let votes fade, and end chains that odometry or time has cut off."""
@@ -118,8 +141,8 @@ class Trust:
         self._judged_ns = now_ns
         for chain in [*self._others, *([self._leader] if self._leader else [])]:
             chain.votes *= share
-        self._others = [c for c in self._others if self._predict(c, now_ns) is not None]
-        if self._leader is not None and self._predict(self._leader, now_ns) is None:
+        self._others = [c for c in self._others if self._lives(c, now_ns)]
+        if self._leader is not None and not self._lives(self._leader, now_ns):
             self._leader = None
 
     def _match(self, fix: Fix) -> _Chain | None:
@@ -128,7 +151,7 @@ class Trust:
         if not agreeing:
             return None
         chain = max(agreeing, key=lambda c: c.votes)
-        _extend(chain, fix)
+        self._extend(chain, fix)
         return chain
 
     def _add(self, chain: _Chain) -> None:
@@ -136,12 +159,24 @@ class Trust:
         if len(self._others) > _MAX_CHAINS:
             self._others.remove(min(self._others, key=lambda c: c.votes))
 
+    def _lives(self, chain: _Chain, now_ns: int) -> bool:
+        return self._predict(chain, now_ns) is not None or self._bridged(chain, now_ns)
+
+    def _bridged(self, chain: _Chain, stamp_ns: int) -> bool:
+        """Return whether odometry, which a chain had, is missing now without a reset."""
+        since_ns = chain.last.stamp_ns
+        return (chain.count > 1 and abs(stamp_ns - since_ns) * _NS <= self.limits.memory_s
+                and not self._was_reset(since_ns, stamp_ns))
+
     def _predict(self, chain: _Chain, stamp_ns: int) -> Predicted | None:
-        seconds = abs(stamp_ns - chain.last.stamp_ns) * _NS
-        moved = self._motion(chain.last.stamp_ns, stamp_ns)
+        return self._moved(chain.last, stamp_ns)
+
+    def _moved(self, fix: Fix, stamp_ns: int) -> Predicted | None:
+        seconds = abs(stamp_ns - fix.stamp_ns) * _NS
+        moved = self._motion(fix.stamp_ns, stamp_ns)
         if moved is None or seconds > self.limits.memory_s:
             return None
-        reach, fix = travelled_m(moved), chain.last
+        reach = travelled_m(moved)
         sigma_xy = float(np.linalg.norm([_sigma_xy(fix), DRIFT_PER_M * reach,
                                          fix.sigma_yaw_rad * reach]))
         return Predicted(fix.map_T_base @ moved, sigma_xy,
@@ -149,16 +184,40 @@ class Trust:
 
     def _off(self, chain: _Chain, fix: Fix) -> tuple[float, float, float, float]:
         """Return distance and turn from what a chain predicts, and what is allowed of each."""
-        expected = self._predict(chain, fix.stamp_ns)
-        if expected is None:        # it was there in _forget; only now has it been cut off
-            return 0.0, 0.0, math.inf, math.inf
+        off = self._off_last(chain, fix)
+        anchored = self._moved(chain.anchor, fix.stamp_ns)
+        if anchored is None or off[0] > off[2] or off[1] > off[3]:
+            return off
+        from_anchor = self._compare(fix, anchored)
+        beyond = from_anchor[0] > from_anchor[2] or from_anchor[1] > from_anchor[3]
+        return from_anchor if beyond else off
+
+    def _off_last(self, chain: _Chain, fix: Fix) -> tuple[float, float, float, float]:
+        """Return the same as the last fix of a chain says."""
+        expected, more_m, more_rad = self._predict(chain, fix.stamp_ns), 0.0, 0.0
+        if expected is None:
+            if not self._bridged(chain, fix.stamp_ns):      # cut off since _forget
+                return 0.0, 0.0, math.inf, math.inf
+            last, seconds = chain.last, abs(fix.stamp_ns - chain.last.stamp_ns) * _NS
+            expected = Predicted(last.map_T_base, _sigma_xy(last), last.sigma_yaw_rad)
+            more_m, more_rad = MAX_SPEED_MPS * seconds, MAX_TURN_RADPS * seconds
+        return self._compare(fix, expected, more_m, more_rad)
+
+    def _compare(self, fix: Fix, expected: Predicted, more_m: float = 0.0,
+                 more_rad: float = 0.0) -> tuple[float, float, float, float]:
         pose, limits = expected.map_T_base, self.limits
         sigma_xy = math.hypot(_sigma_xy(fix), expected.sigma_xy_m)
         sigma_yaw = math.hypot(fix.sigma_yaw_rad, expected.sigma_yaw_rad)
         return (float(np.linalg.norm(fix.map_T_base.xy_m - pose.xy_m)),
                 abs(wrap_pi(fix.map_T_base.yaw_rad - pose.yaw_rad)),
-                limits.max_innovation_m + _SIGMAS * sigma_xy,
-                limits.max_innovation_rad + _SIGMAS * sigma_yaw)
+                limits.max_innovation_m + _SIGMAS * sigma_xy + more_m,
+                limits.max_innovation_rad + _SIGMAS * sigma_yaw + more_rad)
+
+    def _extend(self, chain: _Chain, fix: Fix) -> None:
+        chain.last, chain.votes = _bare(fix), chain.votes + 1.0
+        chain.count, chain.run = chain.count + 1, chain.run + 1
+        if (fix.stamp_ns - chain.next_anchor.stamp_ns) * _NS >= self.limits.relocate_s:
+            chain.anchor, chain.next_anchor = chain.next_anchor, chain.last
 
     def _agrees(self, chain: _Chain, fix: Fix) -> bool:
         distance, turn, max_distance, max_turn = self._off(chain, fix)
@@ -173,11 +232,8 @@ class Trust:
 
 
 def _begin(fix: Fix) -> _Chain:
-    return _Chain(fix.stamp_ns, _bare(fix))
-
-
-def _extend(chain: _Chain, fix: Fix) -> None:
-    chain.last, chain.votes, chain.count = _bare(fix), chain.votes + 1.0, chain.count + 1
+    bare = _bare(fix)
+    return _Chain(fix.stamp_ns, bare, bare, bare)
 
 
 def _bare(fix: Fix) -> Fix:

@@ -10,20 +10,27 @@ believe what it must not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import math
 from typing import Any
 
+from loc2_ros.core.values import wrap_pi
 from loc2_ros.data.bad_message import BadMessage
 from loc2_ros.data.bag import Bag, BagError, Topic
 from loc2_ros.data.images import decode_compressed, decode_raw
 from loc2_ros.data.kitti_repair import says_something
-from loc2_ros.data.messages import stamp_ns
+from loc2_ros.data.messages import heading_from_imu, position_from_fix, stamp_ns
 from loc2_ros.data.recording import tree_of
+from loc2_ros.data.reference import load_reference, origin_of
 from loc2_ros.data.tf_tree import TransformError
-from loc2_ros.data.topics import ADAPTED, COMPRESSED, DriveTopics, find_topics
+from loc2_ros.data.topics import ADAPTED, COMPRESSED, DriveTopics, find_topics, RAW
 import numpy as np
 
 LATE_S = 5.0        # a header stamp further from when it was recorded is of another clock
+# How far the truth may be from what fixes and headings say: beyond 3 deviations, and in heading
+_SAME_M, _SAME_RAD = 0.5, math.radians(20.0)
+_MOVES_MPS = 1.0
+_TWISTS = ('geometry_msgs/msg/TwistStamped', 'geometry_msgs/msg/TwistWithCovarianceStamped')
 _TOLERANCE = 1e-6
 
 
@@ -53,7 +60,7 @@ def check_bag(bag: Bag, settings: Mapping[str, Any]) -> list[Finding]:
         'static transforms': lambda: _static(bag, topics, settings),
         'no second parent': lambda: _parents(bag, base),
         'nothing twice': lambda: _twice(bag),
-        'truth': lambda: _truth(bag, topics, base),
+        'truth': lambda: _truth(bag, topics, settings),
         'datum': lambda: _datum(bag, topics),
         'stamps': lambda: _stamps(bag, topics)}
     return [Finding(item, next(check(), '')) for item, check in checks.items()]
@@ -65,6 +72,10 @@ def _images(bag: Bag, topics: DriveTopics) -> Iterator[str]:
         message = record.message
         if not message.header.frame_id:
             yield f'image {n} on {topics.image} names no frame'
+        if record.topic.msgtype == COMPRESSED and not _whole(bytes(message.data)):
+            yield f'image {n} on {topics.image} is no whole JPEG or PNG'
+        if record.topic.msgtype == RAW and len(message.data) < message.step * message.height:
+            yield f'image {n} on {topics.image} holds less than its size says'
         if n == 0:      # decoding all would take minutes
             decode = decode_compressed if record.topic.msgtype == COMPRESSED else decode_raw
             try:
@@ -75,6 +86,13 @@ def _images(bag: Bag, topics: DriveTopics) -> Iterator[str]:
             if info is not None and (info.height, info.width) != (height, width):
                 yield (f'images are {width}x{height}, {topics.camera_info} says '
                        f'{info.width}x{info.height}')
+
+
+def _whole(data: bytes) -> bool:
+    """Tell whether a picture begins and ends as it should; one of another format may."""
+    if data.startswith(b'\xff\xd8'):
+        return data.rstrip(b'\0').endswith(b'\xff\xd9')
+    return bool(data) and (not data.startswith(b'\x89PNG') or b'IEND' in data[-12:])
 
 
 def _calibration(bag: Bag, topics: DriveTopics) -> Iterator[str]:
@@ -97,12 +115,21 @@ def _calibration(bag: Bag, topics: DriveTopics) -> Iterator[str]:
 
 
 def _fixes(bag: Bag, topics: DriveTopics) -> Iterator[str]:
+    usable = 0
     for record in bag.records([topics.fix]):
         message = record.message
+        if message.status.status >= 0:      # a tunnel is nothing wrong
+            try:
+                position_from_fix(message, 1.0)
+            except BadMessage as error:
+                yield f'a fix on {topics.fix} cannot be used: {error}'
+            usable += 1
         if not says_something(message.position_covariance):
             yield f'position_covariance on {topics.fix} is zero or unset'
         if message.position_covariance_type == 0:
             yield f'position_covariance_type on {topics.fix} is unknown'
+    if not usable:
+        yield f'no message on {topics.fix} holds a fix'
 
 
 def _headings(bag: Bag, topics: DriveTopics) -> Iterator[str]:
@@ -114,15 +141,28 @@ def _headings(bag: Bag, topics: DriveTopics) -> Iterator[str]:
             if not says_something(getattr(record.message, f'{name}_covariance')):
                 yield (f'{name}_covariance on {topics.imu} is zero or unset: a filter takes it '
                        'for exact')
+        try:
+            heading_from_imu(record.message, 1.0)
+        except BadMessage as error:
+            yield f'an orientation on {topics.imu} cannot be used: {error}'
 
 
 def _velocity(bag: Bag) -> Iterator[str]:
-    for topic in bag.of_type('geometry_msgs/msg/TwistStamped'):
-        for record in bag.records([topic.name]):
+    names = _twists(bag)
+    if not names:
+        yield 'there are no velocities (TwistStamped): an EKF has nothing to go by'
+    for name in names:
+        moves = []
+        for record in bag.records([name]):
+            twist = getattr(record.message.twist, 'twist', record.message.twist)
             if not record.message.header.frame_id:
-                yield f'{topic.name} names no frame'
-            if not np.all(np.isfinite(_vector(record.message.twist.linear))):
-                yield f'{topic.name} holds velocities that are no numbers'
+                yield f'{name} names no frame'
+            if not np.all(np.isfinite([*_vector(twist.linear), *_vector(twist.angular)])):
+                yield f'{name} holds velocities that are no numbers'
+            moves.append(np.abs(_vector(twist.linear)[:2]))
+        ahead, aside = np.median(moves, axis=0)
+        if aside > max(ahead, _MOVES_MPS):
+            yield f'{name} moves sideways: its axes are not those of the vehicle'
 
 
 def _static(bag: Bag, topics: DriveTopics, settings: Mapping[str, Any]) -> Iterator[str]:
@@ -137,7 +177,7 @@ def _static(bag: Bag, topics: DriveTopics, settings: Mapping[str, Any]) -> Itera
     plain = {**settings, 'static_tf.child_frame': ''}       # nothing that parameters would add
     try:
         tree = tree_of(bag, plain)
-        for name in (topics.image, topics.fix, topics.imu):
+        for name in (topics.image, topics.fix, topics.imu, *_twists(bag)):
             message = _first(bag, name)
             if message is not None:
                 tree.lookup(settings['base_frame'], message.header.frame_id)
@@ -167,13 +207,40 @@ def _twice(bag: Bag) -> Iterator[str]:
             yield f'{name} is for the adapter to make: a filter would take it twice'
 
 
-def _truth(bag: Bag, topics: DriveTopics, base: str) -> Iterator[str]:
+def _truth(bag: Bag, topics: DriveTopics, settings: Mapping[str, Any]) -> Iterator[str]:
+    base = settings['base_frame']
     if topics.truth is None:
         yield 'there is no /ground_truth/odom to measure with'
         return
     message = _first(bag, topics.truth)
     if message.child_frame_id.lstrip('/') != base:
         yield f'{topics.truth} is the pose of {message.child_frame_id}, not of {base}'
+    try:
+        frame, tree = origin_of(bag, topics), tree_of(bag, settings)
+        if frame is None or topics.imu is None:
+            return      # said elsewhere
+        truth = load_reference(bag, topics, tree, frame, settings)
+        own = load_reference(bag, replace(topics, truth=None), tree, frame, settings)
+    except (BagError, ValueError) as error:
+        yield f'{topics.truth} cannot be compared with the fixes: {error}'
+        return
+    if not np.all(np.isfinite(truth.map_T_base)):
+        yield f'{topics.truth} holds poses that are no numbers'
+    pairs = [(truth.at(stamp), pose) for stamp, pose in
+             zip(own.stamps_ns.tolist(), own.map_T_base)]
+    off = np.array([[np.hypot(*(pose[:2] - true.xy_m)), abs(wrap_pi(pose[2] - true.yaw_rad))]
+                    for true, pose in pairs if true is not None]).reshape(-1, 2)
+    if len(own.stamps_ns) and not len(off):
+        yield f'no pose of {topics.truth} is of the time of the fixes'
+    elif len(off):
+        metres, turn = np.median(off, axis=0).tolist()
+        sigma = math.sqrt(max(float(_first(bag, topics.fix).position_covariance[0]), 0.0))
+        if not metres <= _SAME_M + 3.0 * sigma:
+            yield (f'{topics.truth} is {metres:.1f} m from where fixes and their lever arm put '
+                   f'{base}: the pose of another frame, or another datum')
+        if not turn <= _SAME_RAD:
+            yield (f'{topics.truth} is turned by {math.degrees(turn):.0f} deg against '
+                   f'{topics.imu}')
 
 
 def _datum(bag: Bag, topics: DriveTopics) -> Iterator[str]:
@@ -184,7 +251,8 @@ def _datum(bag: Bag, topics: DriveTopics) -> Iterator[str]:
 
 
 def _stamps(bag: Bag, topics: DriveTopics) -> Iterator[str]:
-    for name in (topics.image, topics.camera_info, topics.fix, topics.imu):
+    for name in (topics.image, topics.camera_info, topics.fix, topics.imu, topics.truth,
+                 *_twists(bag)):
         last = 0
         for record in bag.records([name] if name else []):
             stamp = stamp_ns(record.message.header.stamp)
@@ -194,6 +262,10 @@ def _stamps(bag: Bag, topics: DriveTopics) -> Iterator[str]:
                 yield (f'a message on {name} is stamped {(record.log_ns - stamp) / 1e9:+.0f} s '
                        'before it was recorded: another clock, or a time zone')
             last = stamp
+
+
+def _twists(bag: Bag) -> list[str]:
+    return [t.name for kind in _TWISTS for t in bag.of_type(kind) if t.count]
 
 
 def _first(bag: Bag, name: str | None) -> Any:

@@ -47,7 +47,7 @@ class PriorIntake:
         self._sources = PriorSources(settings, mounting, self.odometry)
         self._headings = HeadingIntake(settings, mounting, self._sources.gnss,
                                        self.odometry.between)
-        self._supervisor = Supervisor(settings, self.odometry.between)
+        self._supervisor = Supervisor(settings, self.odometry)
         self._frame: LocalFrame | None = None
         self._fixes: deque[tuple[int, Position]] = deque(maxlen=_PENDING)
         self._last_xy = np.zeros(2)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any, Mapping
 
-from loc2_ros.core.motion import Motion
+from loc2_ros.core.motion import Odometry
 from loc2_ros.core.reseed import Reseeding
 from loc2_ros.core.trust import Trust, TrustLimits
 from loc2_ros.core.values import Fix, Prior, Reason, Rejection, wrap_pi
@@ -28,9 +28,9 @@ _NOT_ABOUT_THE_PLACE = (Reason.MODEL_ERROR, Reason.NO_DEPTH)
 class Supervisor:
     """Judges fixes by those before them, and priors by fixes."""
 
-    def __init__(self, settings: Mapping[str, Any], motion: Motion) -> None:
-        """Start without any fix; ``motion`` is that of base_link."""
-        self._trust = Trust(motion, TrustLimits())
+    def __init__(self, settings: Mapping[str, Any], odometry: Odometry) -> None:
+        """Start without any fix; ``odometry`` is that of base_link."""
+        self._trust = Trust(odometry.between, TrustLimits(), odometry.was_reset)
         self._reseeding = Reseeding(0.0, 0)
         self.disagreements = 0      # fixes in a row that the filter's pose is away from
         self.disagreement_m = 0.0   # how far, at the last fix

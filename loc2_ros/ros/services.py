@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from typing import Any, TYPE_CHECKING
 
-from loc2_ros.maps.values import MapError
 from loc2_ros.ros.about import open_map
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.task import Future
@@ -81,7 +80,7 @@ class Services:
         path = self._node.settings['map.path']
         try:
             localizer.exchange(open_map(self._node.settings))
-        except (MapError, OSError, RuntimeError) as error:
+        except Exception as error:  # noqa: B902 (without an answer the service hangs for ever)
             sentence = f'{path} is not taken, the map of before stays: {error}'
             self._node.get_logger().error(sentence)
             answer.set_result((False, sentence))

@@ -25,9 +25,14 @@ class StampGuard:
         self._last_ns = self._used_ns = 0
 
     def restarts(self, stamp_ns: int, now_ns: int) -> bool:
-        """Return whether a stamp says that time has gone back, as when a bag is looped."""
-        old = now_ns > 0 and self._age_s(stamp_ns, now_ns) > self._max_age_s > 0
-        return 0 < stamp_ns < self._last_ns - _RESTART_S * 1e9 and not old
+        """
+        Return whether a stamp says that time has gone back, as when a bag is looped.
+
+        Where the last image was of the clock's time, it is the clock that tells: this one is late.
+        """
+        told = now_ns > 0 and self._max_age_s > 0 and (
+            self._last_ns <= now_ns or self._age_s(stamp_ns, now_ns) > self._max_age_s)
+        return 0 < stamp_ns < self._last_ns - _RESTART_S * 1e9 and not told
 
     def problem(self, stamp_ns: int, now_ns: int) -> Rejection | None:
         """

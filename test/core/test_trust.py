@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
+from typing import Any
 
 from loc2_ros.core.reseed import Reseeding
 from loc2_ros.core.trust import Trust, TrustLimits
@@ -119,6 +120,46 @@ def test_without_odometry_or_across_its_reset_nothing_is_compared() -> None:
     assert isinstance(trust.judge(fix(0.2, (0.0, 50.0))), Fix)
     known[0] = True
     assert isinstance(trust.judge(fix(0.3, (0.0, 50.0))), Fix)
+
+
+def test_odometry_that_is_missing_for_an_image_lets_no_stray_fix_in() -> None:
+    known, reset = [True], [False]
+    trust = Trust(lambda a, b: east(a, b) if known[0] else None, LIMITS, lambda a, b: reset[0])
+    judged(trust, [fix(0.1 * k) for k in range(10)])
+    known[0] = False
+    assert judged(trust, [fix(1.0, (0.0, 50.0)), fix(1.1, yaw=math.pi)]) == [False, False]
+    assert isinstance(trust.judge(fix(1.2)), Fix)
+    assert isinstance(trust.judge(fix(2.2, (40.0, 0.0))), Fix)     # nobody knows any better
+    reset[0] = True
+    assert isinstance(trust.judge(fix(2.3, (0.0, 500.0))), Fix)
+
+
+@pytest.mark.parametrize('period_s', [0.1, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize('off', [{'off': (0.0, 30.0)}, {'yaw': math.pi}])
+def test_of_two_places_that_alternate_only_the_first_is_published(
+        period_s: float, off: dict[str, Any]) -> None:
+    trust = Trust(east, LIMITS)
+    accepted = judged(trust, [fix(period_s * k, **(off if k % 2 else {})) for k in range(200)])
+    assert accepted == [True, False] * 100
+
+
+@pytest.mark.parametrize('drift_mps', [5.0, 20.0])
+def test_a_chain_cannot_be_dragged_away_step_by_step(drift_mps: float) -> None:
+    trust = Trust(east, LIMITS)
+    judged(trust, [fix(0.1 * k) for k in range(100)])
+    dragged = [fix(10.0 + 0.1 * k, (0.0, 0.1 * k * drift_mps)) for k in range(300)]
+    accepted = judged(trust, dragged)
+    off = [0.1 * k * drift_mps for k, a in enumerate(accepted) if a]
+    assert max(off) < 30.0
+
+
+def test_fixes_that_scatter_and_odometry_that_slips_are_all_taken() -> None:
+    rng = np.random.default_rng(3)
+    trust = Trust(lambda a, b: Pose2(1.02 * SPEED * (b - a) / S, 0.0, 0.003 * (b - a) / S),
+                  LIMITS)
+    fixes = [fix(0.2 * k, tuple(rng.normal(0.0, 1.5, 2)), rng.normal(0.0, 0.03), sigma=1.5)
+             for k in range(1000)]
+    assert all(judged(trust, fixes))
 
 
 def test_zero_switches_it_off() -> None:

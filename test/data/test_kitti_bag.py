@@ -216,6 +216,19 @@ def _also_static(topic: str, message: Any) -> None:
         message.transforms.append(twin)
 
 
+def _cut_off(topic: str, message: Any) -> None:
+    if topic == IMAGE:
+        message.data = message.data[:-20]
+
+
+def _unplaced(topic: str, message: Any) -> None:
+    """Put the IMU where base_link is, so that the truth is that of the IMU."""
+    if topic == TF_STATIC:
+        for transform in message.transforms:
+            if transform.child_frame_id == 'imu_link':
+                transform.transform.translation.x = 0.0
+
+
 def _adapted(writer: BagWriter, stamp: int) -> None:
     writer.add_topic('/kitti/imu', 'std_msgs/msg/String')
     writer.write('/kitti/imu', stamp, make('std_msgs/msg/String', data=''))
@@ -240,6 +253,22 @@ K, P3 = np.array([99.0, 0, 61, 0, 99, 17, 0, 0, 1]), np.array(
     ('imu covariances', _set(IMU, 'angular_velocity_covariance', NINE), {}),
     ('imu covariances', _set(IMU, 'linear_acceleration_covariance', NINE), {}),
     ('velocity', _set(VEL, 'header.frame_id', ''), {}),
+    ('velocity', _set(VEL, 'twist.angular.z', math.nan), {}),
+    ('velocity', _set(VEL, 'twist.linear', make('geometry_msgs/msg/Vector3', x=0.1, y=9.0, z=0.0)),
+     {}),
+    ('velocity', _nothing, {'drop': VEL}),
+    ('stamps', _set(VEL, 'header.stamp.sec', 1_317_042_145 - 7200), {}),
+    ('static transforms', _set(VEL, 'header.frame_id', 'nowhere'), {}),
+    ('images', _cut_off, {}),
+    ('fix covariance', _set(FIX, 'latitude', math.nan), {}),
+    ('fix covariance', _set(FIX, 'status.status', -1), {}),
+    ('imu covariances', _set(IMU, 'orientation', make(
+        'geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=0.0)), {}),
+    ('truth', _set(IMU, 'orientation', make(
+        'geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=1.0, w=0.0)), {}),
+    ('truth', _set(TRUTH, 'pose.pose.position.x', math.nan), {}),
+    ('truth', _set(ORIGIN, 'pose.position.y', 8.4), {}),
+    ('truth', _unplaced, {}),
     ('static transforms', _nothing, {'drop': TF_STATIC}),
     ('static transforms', _nothing, {'qos': {TF_STATIC: TopicQos()}}),
     ('static transforms', _nothing, {'more': _two_statics}),

@@ -99,6 +99,11 @@ def test_with_a_bag_a_player_starts_and_time_is_simulated(launched: Launch) -> N
     assert set_by(launched(bag='b', use_sim_time='false'))['use_sim_time'] is False
 
 
+def test_a_recording_at_home_is_found_though_no_shell_expands_its_name(launched: Launch) -> None:
+    player, = launched(bag='~/drive')['ExecuteProcess']
+    assert player.cmd[4] == str(Path.home() / 'drive')
+
+
 def test_the_player_is_a_verb_of_the_command_line(launched: Launch) -> None:
     pytest.importorskip('typer')
     player, = launched(bag='b')['ExecuteProcess']

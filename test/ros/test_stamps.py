@@ -55,6 +55,21 @@ def test_stamps_that_start_over_are_a_restart_unless_the_clock_says_that_they_ar
     assert not judge.restarts(NOW - 5 * S, NOW)
 
 
+def test_an_image_that_is_late_by_more_than_a_second_is_no_restart() -> None:
+    judge = guard()
+    judge.problem(NOW, NOW)
+    late = NOW - 3 * S // 2
+    assert not judge.restarts(late, NOW)
+    problem = judge.problem(late, NOW)
+    assert problem is not None and problem.reason == Reason.BAD_STAMP
+
+
+def test_images_that_ran_ahead_of_the_clock_may_fall_back_to_it() -> None:
+    judge = guard()
+    judge.problem(NOW + 3 * S // 2, NOW)
+    assert judge.restarts(NOW + S // 10, NOW + S // 10)
+
+
 def test_max_rate_leaves_images_out() -> None:
     judge = guard(max_rate=5.0)
     used = [n for n in range(11) if not judge.skip(NOW + n * S // 10)]
