@@ -1,0 +1,72 @@
+# Copyright 2026 loc2_ros developers
+# SPDX-License-Identifier: Apache-2.0
+"""What a map that is added to says of itself afterwards, and what verify says of rasters."""
+
+from __future__ import annotations
+
+from geo_world import pyproj, rasterio
+from loc2_ros.cli.map import app
+from loc2_ros.cli.map_options import positions
+from loc2_ros.maps.store import open_store
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+EAST, NORTH = 456_000.0, 5_428_000.0
+
+
+def _run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def _photo(path, east_m, gsd_m, px, placed=True):
+    noise = np.random.default_rng(1).integers(0, 255, (3, px, px), np.uint8)
+    place = {'transform': rasterio.transform.from_origin(east_m, NORTH, gsd_m, gsd_m)}
+    with rasterio.open(path, 'w', driver='GTiff', width=px, height=px, count=3, dtype='uint8',
+                       crs='EPSG:25832', tiled=True, blockxsize=128, blockysize=128,
+                       compress='deflate', **(place if placed else {})) as file:
+        file.write(noise)
+    return path
+
+
+def _at(east_m, north_m):
+    lon, lat = pyproj.Transformer.from_crs(25832, 4326, always_xy=True).transform(east_m, north_m)
+    return lat, lon
+
+
+@pytest.fixture
+def area(tmp_path):
+    fine = _photo(tmp_path / 'fine.tif', EAST, 0.2, 512)
+    result = _run('import', fine, '-o', tmp_path / 'm', '--licence', 'dl-de/by-2-0', '--date',
+                  '2011', '--offset=-0.74,-0.60', '--attribution', 'LGL')
+    assert result.exit_code == 0, result.stderr
+    return tmp_path / 'm'
+
+
+def test_what_is_added_to_a_map_does_not_hide_what_the_map_said(area, tmp_path):
+    coarse = _photo(tmp_path / 'coarse.tif', EAST + 102.4, 0.5, 256)
+    assert _run('import', coarse, '-o', area, '--append', '--date', '2023').exit_code == 0
+    with open_store(area) as store:
+        assert store.info.offset_m == (-0.74, -0.6)
+        assert store.info.licence == 'dl-de/by-2-0; unknown'
+        assert store.info.date == '2011/2023' and store.info.attribution == 'LGL'
+        # Crops of the usual size are served by one level, which coarser imagery must have
+        cut = store.crop_latlon(*_at(EAST + 160, NORTH - 60), 0.0, 50.0, 250)
+        assert cut.zoom == 19 and cut.valid_fraction == 1.0
+
+
+def test_tiles_that_are_added_do_not_hide_it_either(area, tmp_path):
+    other = _photo(tmp_path / 'other.tif', EAST + 102.4, 0.2, 512)
+    assert _run('import', other, '-o', tmp_path / 'n', '--date', '2023').exit_code == 0
+    result = _run('import', tmp_path / 'n', '-o', area, '--append', '--licence', 'CC0-1.0')
+    assert result.exit_code == 0, result.stderr
+    with open_store(area) as store:
+        assert store.info.offset_m == (-0.74, -0.6) and store.info.date == '2011/2023'
+        assert store.info.licence == 'dl-de/by-2-0; CC0-1.0'
+
+
+def test_imagery_of_another_offset_cannot_be_added(area, tmp_path):
+    before = area.read_bytes()
+    result = _run('import', tmp_path / 'fine.tif', '-o', area, '--append', '--offset', '1,2')
+    assert result.exit_code == 5 and 'one map can have only one' in result.stderr
+    assert area.read_bytes() == before
