@@ -70,3 +70,8 @@ def test_imagery_of_another_offset_cannot_be_added(area, tmp_path):
     result = _run('import', tmp_path / 'fine.tif', '-o', area, '--append', '--offset', '1,2')
     assert result.exit_code == 5 and 'one map can have only one' in result.stderr
     assert area.read_bytes() == before
+
+
+def test_a_raster_that_says_not_where_it_lies_is_no_map(tmp_path):
+    result = _run('info', _photo(tmp_path / 'p.tif', EAST, 0.2, 256, placed=False))
+    assert result.exit_code == 5 and 'does not say where it lies' in result.stderr
