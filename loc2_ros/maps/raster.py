@@ -27,6 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+_CHECK_PX, _CHECK_LISTED = 2048, 20
+
+
 class _Handle(NamedTuple):
     """A dataset, and the lock of the thread that reads it."""
 
@@ -95,6 +98,24 @@ class RasterStore(StoreBase):
         with self._lock:
             return StoreStats(misses=self._reads, broken=self._broken,
                               last_error=self._last_error)
+
+    def whole_check(self) -> list[str]:
+        """Read all pixels; returns what could not be read, twenty windows at most."""
+        found: list[str] = []
+        width, height = self._size
+        with self._in_use:
+            handle = self._handle()
+            for y in range(0, height, _CHECK_PX):
+                for x in range(0, width, _CHECK_PX):
+                    window = ((y, min(y + _CHECK_PX, height)), (x, min(x + _CHECK_PX, width)))
+                    try:
+                        with handle.lock, self._geo.safe(self._allow_remote):
+                            handle.file.read(window=window)
+                    except self._geo.errors as error:
+                        found.append(f'rows and columns {window}: {error}')
+                        if len(found) >= _CHECK_LISTED:
+                            return found
+        return found
 
     def close(self) -> None:
         """Release files; waits for crops under way."""

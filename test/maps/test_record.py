@@ -75,3 +75,14 @@ def test_imagery_of_another_offset_cannot_be_added(area, tmp_path):
 def test_a_raster_that_says_not_where_it_lies_is_no_map(tmp_path):
     result = _run('info', _photo(tmp_path / 'p.tif', EAST, 0.2, 256, placed=False))
     assert result.exit_code == 5 and 'does not say where it lies' in result.stderr
+
+
+def test_damage_in_a_raster_is_found_where_all_of_it_is_read(tmp_path):
+    path = _photo(tmp_path / 'p.tif', EAST, 0.2, 512)
+    assert _run('verify', path, '--deep').exit_code == 0
+    blob = bytearray(path.read_bytes())
+    blob[200_000:240_000] = b'\x55' * 40_000
+    path.write_bytes(blob)
+    assert '--deep' in _run('verify', path).stdout
+    result = _run('verify', path, '--deep')
+    assert result.exit_code == 1 and 'damage' in result.stdout
