@@ -47,6 +47,8 @@ def verify(
     from loc2_ros.maps.store import open_store
 
     with outcome():
+        if track is None and (gaps is not None or picture is not None):
+            raise ValueError('--gaps and --picture tell of a track; give --track FILE')
         result: dict[str, Any] = {'map': map_path}
         with open_store(map_path, scheme=scheme, crs=crs) as store:
             advice = checks.advice(store.info, gsd, date.today())

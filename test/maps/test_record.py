@@ -86,3 +86,8 @@ def test_damage_in_a_raster_is_found_where_all_of_it_is_read(tmp_path):
     assert '--deep' in _run('verify', path).stdout
     result = _run('verify', path, '--deep')
     assert result.exit_code == 1 and 'damage' in result.stdout
+
+
+def test_gaps_of_no_track_are_a_mistake(area, tmp_path):
+    result = _run('verify', area, '--gaps', tmp_path / 'g.json')
+    assert result.exit_code == 2 and '--track' in result.stderr
