@@ -91,3 +91,9 @@ def test_damage_in_a_raster_is_found_where_all_of_it_is_read(tmp_path):
 def test_gaps_of_no_track_are_a_mistake(area, tmp_path):
     result = _run('verify', area, '--gaps', tmp_path / 'g.json')
     assert result.exit_code == 2 and '--track' in result.stderr
+
+
+def test_a_preset_is_not_asked_for_levels_it_lacks():
+    result = _run('download', '--preset', 'usgs-naip', '--bbox', '-105.0,40.0,-104.99,40.01',
+                  '-o', 'm', '--dry-run')
+    assert result.exit_code == 2 and '14 to 18' in result.stderr
