@@ -113,7 +113,12 @@ def area_of(bbox: str | None, track: Path | None, buffer_m: float) -> Area | Non
         raise ValueError('give either --bbox or --track')
     if bbox is not None:
         return Area.box(*numbers(bbox, 4, '--bbox W,S,E,N'))
-    return None if track is None else Area.corridor(positions(track), buffer_m)
+    if track is None:
+        return None
+    from loc2_ros.maps.track import leaps
+    lat_lon = positions(track)
+    warn(leaps(lat_lon), False)
+    return Area.corridor(lat_lon, buffer_m)
 
 
 def positions(track: Path) -> Array:

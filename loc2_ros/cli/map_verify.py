@@ -45,6 +45,7 @@ def verify(
     """
     from loc2_ros.maps import verify as checks
     from loc2_ros.maps.store import open_store
+    from loc2_ros.maps.track import leaps
 
     with outcome():
         if track is None and (gaps is not None or picture is not None):
@@ -59,7 +60,9 @@ def verify(
                 lines.append('raster        not read as a whole; --deep does')
             passed = not damage and not (facts and (facts['corrupt'] or facts['changed']))
             if track is not None:
-                coverage = checks.along(store, positions(track), buffer, min_valid_fraction)
+                lat_lon = positions(track)
+                advice += leaps(lat_lon)
+                coverage = checks.along(store, lat_lon, buffer, min_valid_fraction)
                 found = coverage.gaps()
                 passed &= coverage.fraction >= min_coverage
                 result.update({'coverage': coverage.fraction, 'length_m': len(coverage.valid),

@@ -97,3 +97,12 @@ def test_a_preset_is_not_asked_for_levels_it_lacks():
     result = _run('download', '--preset', 'usgs-naip', '--bbox', '-105.0,40.0,-104.99,40.01',
                   '-o', 'm', '--dry-run')
     assert result.exit_code == 2 and '14 to 18' in result.stderr
+
+
+def test_leaps_of_a_track_are_told(area, tmp_path):
+    track = tmp_path / 't.csv'
+    places = [_at(EAST + east, NORTH - 50) for east in (40, 45, 3000)]
+    track.write_text('lat,lon\n' + ''.join(f'{lat},{lon}\n' for lat, lon in places))
+    for command in (('verify', area), ('import', tmp_path / 'fine.tif', '-o', tmp_path / 'n')):
+        result = _run(*command, '--track', track)
+        assert '1 leaps of more than 1000 m' in result.stderr, result.stderr
