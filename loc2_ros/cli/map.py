@@ -140,7 +140,7 @@ def merge(
             if not path.exists():
                 raise MapError(f'{path} does not exist; give maps to put together')
         done = merge_maps(maps, out)
-        tell_map(out, done.skipped, (), as_json, quiet)
+        tell_map(out, done.skipped, done.warnings, as_json, quiet)
 
 
 @app.command()

@@ -98,6 +98,11 @@ def copy_tiles(sources: Sequence[TileSource], out: Path, job: str, metadata: dic
         file.leave()
         raise
     warnings = [w for source in sources for w in source.warnings]
+    ends = sorted({max(source.zooms) for source in sources})
+    if len(ends) > 1:
+        warnings.append(f'the maps end at the levels {" ".join(map(str, ends))}: where one lacks '
+                        'the level that a crop is taken from, the crop is empty; import the '
+                        'imagery of all of them at once instead')
     return Imported(str(out), sum(counts.values()), tuple(counts), skipped, tuple(warnings))
 
 

@@ -106,3 +106,10 @@ def test_leaps_of_a_track_are_told(area, tmp_path):
     for command in (('verify', area), ('import', tmp_path / 'fine.tif', '-o', tmp_path / 'n')):
         result = _run(*command, '--track', track)
         assert '1 leaps of more than 1000 m' in result.stderr, result.stderr
+
+
+def test_maps_of_different_levels_are_told_of(area, tmp_path):
+    coarse = _photo(tmp_path / 'coarse.tif', EAST + 102.4, 0.5, 256)
+    assert _run('import', coarse, '-o', tmp_path / 'n', '--offset=-0.74,-0.60').exit_code == 0
+    result = _run('merge', area, tmp_path / 'n', '-o', tmp_path / 'both')
+    assert result.exit_code == 0 and 'end at the levels 18 19' in result.stderr, result.stderr
