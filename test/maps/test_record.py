@@ -113,3 +113,19 @@ def test_maps_of_different_levels_are_told_of(area, tmp_path):
     assert _run('import', coarse, '-o', tmp_path / 'n', '--offset=-0.74,-0.60').exit_code == 0
     result = _run('merge', area, tmp_path / 'n', '-o', tmp_path / 'both')
     assert result.exit_code == 0 and 'end at the levels 18 19' in result.stderr, result.stderr
+
+
+def test_a_bag_of_ros_1_is_a_track(tmp_path):
+    rosbag1 = pytest.importorskip('rosbags.rosbag1')
+    typesys = pytest.importorskip('rosbags.typesys')
+    types = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
+    kinds, name = types.types, 'sensor_msgs/msg/NavSatFix'
+    header = kinds['std_msgs/msg/Header'](
+        seq=0, stamp=kinds['builtin_interfaces/msg/Time'](sec=1, nanosec=0), frame_id='gps')
+    status = kinds['sensor_msgs/msg/NavSatStatus'](status=0, service=1)
+    fix = kinds[name](header=header, status=status, latitude=49.0, longitude=8.4, altitude=0.0,
+                      position_covariance=np.zeros(9), position_covariance_type=0)
+    with rosbag1.Writer(tmp_path / 'drive.bag') as bag:
+        topic = bag.add_connection('/fix', name, typestore=types)
+        bag.write(topic, 1_000_000_000, types.serialize_ros1(fix, name))
+    assert positions(tmp_path / 'drive.bag').tolist() == [[49.0, 8.4]]
