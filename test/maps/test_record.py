@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from geo_world import pyproj, rasterio
 from loc2_ros.cli.map import app
 from loc2_ros.cli.map_options import positions
@@ -129,3 +131,12 @@ def test_a_bag_of_ros_1_is_a_track(tmp_path):
         topic = bag.add_connection('/fix', name, typestore=types)
         bag.write(topic, 1_000_000_000, types.serialize_ros1(fix, name))
     assert positions(tmp_path / 'drive.bag').tolist() == [[49.0, 8.4]]
+
+
+def test_an_export_tells_of_tiles_that_it_could_not_read(area, tmp_path):
+    with sqlite3.connect(area) as database:
+        database.execute("UPDATE tiles SET tile_data=x'00' WHERE rowid=(SELECT max(rowid) FROM "
+                         'tiles WHERE zoom_level=19)')
+    for kind, name in (('--xyz', 'd'), ('--geotiff', 'd.tif')):
+        result = _run('export', area, kind, tmp_path / name)
+        assert result.exit_code == 0 and '1 tiles could not be read' in result.stderr
