@@ -92,6 +92,7 @@ def write_imagery(imagery: Imagery, out: Path, job: str, metadata: dict[str, Any
         # One level serves a crop: coarser imagery must reach down to that of the map
         detail, top = levels(imagery, max(top, _finest(out)))
     area, bottom = options.area, max(0, top - options.overviews)
+    here = bounds_of(imagery, area)     # told now, and with nothing left behind
     file = file or TileFile(out, job)
     try:
         before = _start_with(file, out, options, metadata)
@@ -101,7 +102,7 @@ def write_imagery(imagery: Imagery, out: Path, job: str, metadata: dict[str, Any
         branches = len(pyramid.branches(bottom))
         for done in pyramid.build(bottom):
             progress(done, branches)
-        bounds = united(bounds_of(imagery, area), before)
+        bounds = united(here, before)
         counts = file.counts()
         rows = metadata_rows(file, bounds, 256, {
             'source_gsd_m': imagery.gsd_m, **metadata}, 'webp' if options.webp else 'jpg')

@@ -140,3 +140,10 @@ def test_an_export_tells_of_tiles_that_it_could_not_read(area, tmp_path):
     for kind, name in (('--xyz', 'd'), ('--geotiff', 'd.tif')):
         result = _run('export', area, kind, tmp_path / name)
         assert result.exit_code == 0 and '1 tiles could not be read' in result.stderr
+
+
+def test_imagery_beside_the_area_is_told_of_and_leaves_nothing(tmp_path):
+    path = _photo(tmp_path / 'p.tif', EAST, 0.2, 256)
+    result = _run('import', path, '-o', tmp_path / 'm', '--bbox', '1,2,3,4')
+    assert result.exit_code == 5 and 'does not reach into the area' in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ['p.tif']
