@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zipfile
 
 from geo_world import pyproj, rasterio
 from loc2_ros.cli.map import app
@@ -147,3 +148,29 @@ def test_imagery_beside_the_area_is_told_of_and_leaves_nothing(tmp_path):
     result = _run('import', path, '-o', tmp_path / 'm', '--bbox', '1,2,3,4')
     assert result.exit_code == 5 and 'does not reach into the area' in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ['p.tif']
+
+
+@pytest.mark.parametrize('suffix, text', [
+    ('.ovr', '<GDAL_WMS><Service name="TMS"/></GDAL_WMS>'),
+    ('.msk', '<VRTDataset/>'),
+    ('.aux.xml', '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">http://a.test/'
+                 'b</MDI></Metadata></PAMDataset>')])
+def test_overviews_that_are_read_from_elsewhere_are_refused(tmp_path, suffix, text):
+    path = _photo(tmp_path / 'p.tif', EAST, 0.2, 256)
+    beside = tmp_path / f'p.tif{suffix}'
+    beside.write_text(text)
+    with zipfile.ZipFile(tmp_path / 'p.zip', 'w') as archive:
+        archive.write(path, 'p.tif')
+        archive.write(beside, beside.name)
+    for command in (('info', path), ('import', path, '-o', tmp_path / 'm'),
+                    ('import', tmp_path / 'p.zip', '-o', tmp_path / 'm')):
+        result = _run(*command)
+        assert result.exit_code == 4 and 'remove it' in result.stderr, result.stderr
+
+
+def test_overviews_of_their_own_file_are_welcome(tmp_path):
+    path = _photo(tmp_path / 'p.tif', EAST, 0.2, 512)
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, 'r+') as file:
+        file.build_overviews([2, 4])
+    assert (tmp_path / 'p.tif.ovr').is_file()
+    assert _run('import', path, '-o', tmp_path / 'm').exit_code == 0
