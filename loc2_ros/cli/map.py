@@ -14,7 +14,7 @@ from typing import Annotated, Optional
 from loc2_ros.cli import map_drive, map_fetch, map_verify
 from loc2_ros.cli.map_options import (area_of, Attribution, Bar, Bbox, Buffer, Crs, Date, Json,
                                       Licence, MapPath, Offset, origin_of, Out, outcome,
-                                      positions, Quiet, Scheme, tell, tell_map, Track)
+                                      positions, Quiet, Scheme, tell, tell_map, Track, warn)
 from loc2_ros.maps.values import MapError, StoreInfo
 import typer
 
@@ -140,7 +140,7 @@ def merge(
             if not path.exists():
                 raise MapError(f'{path} does not exist; give maps to put together')
         done = merge_maps(maps, out)
-        tell_map(out, done.skipped, (), as_json, quiet)
+        tell_map(out, done.skipped, done.warnings, as_json, quiet)
 
 
 @app.command()
@@ -168,11 +168,15 @@ def export(
             raise MapError(f'{map_path} is a raster already; loc2 map import makes tiles of it')
         source = open_tiles(map_path, scheme)
         try:
-            count = (export_xyz(source, facts, xyz, area) if xyz is not None else
-                     export_geotiff(source, facts, geotiff, area) if geotiff is not None else 0)
+            count, broken = (
+                export_xyz(source, facts, xyz, area) if xyz is not None else
+                export_geotiff(source, facts, geotiff, area) if geotiff is not None else (0, 0))
         finally:
             source.close()
-        tell({'tiles': count, 'out': str(xyz or geotiff)},
+        if broken:
+            warn([f'{broken} tiles could not be read and were left out; see loc2 map verify '
+                  f'{map_path}'], quiet or as_json)
+        tell({'tiles': count, 'skipped': broken, 'out': str(xyz or geotiff)},
              [f'wrote {count} tiles to {xyz or geotiff}'], as_json, quiet)
 
 

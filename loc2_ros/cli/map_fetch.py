@@ -83,6 +83,10 @@ def download(
         client, pace = Client(allow_private), Pace(rate, jobs, retries)
         if preset is not None:
             chosen = preset_of(preset, year)
+            low, high = chosen.zooms
+            if not low <= zoom <= high:
+                raise ValueError(f'{preset} is worth asking for the levels {low} to {high}; '
+                                 f'choose one with --zoom, not {zoom}')
             if not accept_licence and not dry_run:
                 _ask(f'{chosen.licence} ({chosen.licence_url}), attribution '
                      f'"{chosen.attribution}"')

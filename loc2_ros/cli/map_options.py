@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # 1: a check failed; 2: usage; 3, 4 and 5 come with the errors; 130: interrupted
 FAILED, USAGE, UNREADABLE, INTERRUPTED = 1, 2, 5, 130
-_BAGS = ('.mcap', '.db3')
+_BAGS = ('.mcap', '.db3', '.bag')
 _CHI2_95 = 5.991        # of two axes
 
 MapPath = Annotated[str, typer.Argument(metavar='MAP', help='MBTiles, tile folder or GeoTIFF.')]
@@ -113,7 +113,12 @@ def area_of(bbox: str | None, track: Path | None, buffer_m: float) -> Area | Non
         raise ValueError('give either --bbox or --track')
     if bbox is not None:
         return Area.box(*numbers(bbox, 4, '--bbox W,S,E,N'))
-    return None if track is None else Area.corridor(positions(track), buffer_m)
+    if track is None:
+        return None
+    from loc2_ros.maps.track import leaps
+    lat_lon = positions(track)
+    warn(leaps(lat_lon), False)
+    return Area.corridor(lat_lon, buffer_m)
 
 
 def positions(track: Path) -> Array:
@@ -122,7 +127,7 @@ def positions(track: Path) -> Array:
 
     if (track / 'fixes.csv').is_file():
         return run_of(track)[1]
-    if track.suffix in _BAGS or (track / 'metadata.yaml').is_file():
+    if track.suffix.lower() in _BAGS or (track / 'metadata.yaml').is_file():
         return sound_positions(_fixes(track), str(track))
     return read_track(track)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Optional
 
 from loc2_ros.cli.map_options import (Crs, FAILED, Json, MapPath, outcome, positions, Quiet,
                                       Scheme, tell, Track, warn)
-from loc2_ros.maps.values import MapError, StoreInfo
+from loc2_ros.maps.values import MapError, MapStore
 import typer
 
 
@@ -45,17 +45,24 @@ def verify(
     """
     from loc2_ros.maps import verify as checks
     from loc2_ros.maps.store import open_store
+    from loc2_ros.maps.track import leaps
 
     with outcome():
+        if track is None and (gaps is not None or picture is not None):
+            raise ValueError('--gaps and --picture tell of a track; give --track FILE')
         result: dict[str, Any] = {'map': map_path}
         with open_store(map_path, scheme=scheme, crs=crs) as store:
             advice = checks.advice(store.info, gsd, date.today())
-            damage, facts = _look(store.info, map_path, scheme, deep)
+            damage, facts = _look(store, map_path, scheme, deep)
             result.update({'damage': damage, 'tiles': facts, 'warnings': advice})
             lines = _tile_lines(damage, facts)
+            if not store.info.zooms and not deep:
+                lines.append('raster        not read as a whole; --deep does')
             passed = not damage and not (facts and (facts['corrupt'] or facts['changed']))
             if track is not None:
-                coverage = checks.along(store, positions(track), buffer, min_valid_fraction)
+                lat_lon = positions(track)
+                advice += leaps(lat_lon)
+                coverage = checks.along(store, lat_lon, buffer, min_valid_fraction)
                 found = coverage.gaps()
                 passed &= coverage.fraction >= min_coverage
                 result.update({'coverage': coverage.fraction, 'length_m': len(coverage.valid),
@@ -75,15 +82,16 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _look(facts: StoreInfo, map_path: str, scheme: str | None,
+def _look(store: MapStore, map_path: str, scheme: str | None,
           deep: bool) -> tuple[list[str], dict[str, Any] | None]:
     """Return what is damaged, and what the tiles are like; rasters have none."""
     from loc2_ros.maps.merge import open_tiles
     from loc2_ros.maps.tiles import MBTiles
     from loc2_ros.maps.verify import look_at_tiles
 
-    if not facts.zooms:
-        return [], None
+    if not store.info.zooms:
+        from loc2_ros.maps.raster import RasterStore
+        return store.whole_check() if deep and isinstance(store, RasterStore) else [], None
     source = open_tiles(Path(map_path), scheme)
     try:
         damage = source.whole_check() if isinstance(source, MBTiles) else []

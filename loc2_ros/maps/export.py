@@ -21,18 +21,19 @@ _SUFFIX = {'jpeg': 'jpg', 'png': 'png', 'webp': 'webp'}
 _HALF_WORLD_M = 20037508.342789244
 
 
-def export_xyz(source: TileSource, info: StoreInfo, out: Path, area: Area | None) -> int:
+def export_xyz(source: TileSource, info: StoreInfo, out: Path,
+               area: Area | None) -> tuple[int, int]:
     """
     Write tiles as ``{z}/{x}/{y}.ext`` and a ``tilejson.json``, byte for byte.
 
-    :returns: the number of tiles.
+    :returns: the number of tiles, and of those that could not be read.
     :raises MapError: if the folder is there; it appears whole or not at all.
     """
     if out.exists():
         raise MapError(f'{out} exists already; give another folder or remove it')
     part = out.with_name(out.name + '.part')
     shutil.rmtree(part, ignore_errors=True)
-    count = 0
+    count = broken = 0
     try:
         for zoom, x, y in source.keys():
             if area is not None and not area.touches(zoom, x, y):
@@ -40,9 +41,11 @@ def export_xyz(source: TileSource, info: StoreInfo, out: Path, area: Area | None
             try:
                 blob = source.read(zoom, x, y)
             except BadTile:
+                broken += 1
                 continue
             header = peek(blob) if blob else None
             if blob is None or header is None:
+                broken += 1
                 continue
             file = part / str(zoom) / str(x) / f'{y}.{_SUFFIX[header.format]}'
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +60,7 @@ def export_xyz(source: TileSource, info: StoreInfo, out: Path, area: Area | None
                        'space left') from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return count
+    return count, broken
 
 
 def tilejson(source: TileSource, info: StoreInfo) -> dict[str, object]:
@@ -74,11 +77,12 @@ def tilejson(source: TileSource, info: StoreInfo) -> dict[str, object]:
     return fields
 
 
-def export_geotiff(source: TileSource, info: StoreInfo, out: Path, area: Area | None) -> int:
+def export_geotiff(source: TileSource, info: StoreInfo, out: Path,
+                   area: Area | None) -> tuple[int, int]:
     """
     Write the finest level as a GeoTIFF in EPSG:3857 with alpha (extra ``geo``).
 
-    :returns: the number of tiles.
+    :returns: the number of tiles, and of those that could not be read.
     """
     try:
         import rasterio
@@ -97,7 +101,7 @@ def export_geotiff(source: TileSource, info: StoreInfo, out: Path, area: Area | 
     gsd = 2 * _HALF_WORLD_M / (side << zoom)
     corner = from_origin(low[0] * side * gsd - _HALF_WORLD_M,
                          _HALF_WORLD_M - low[1] * side * gsd, gsd, gsd)
-    part = out.with_name(out.name + '.part')
+    part, broken = out.with_name(out.name + '.part'), 0
 
     def window_of(key: tuple[int, int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         column, row = (int(n) for n in (key[1:] - low) * side)
@@ -113,6 +117,7 @@ def export_geotiff(source: TileSource, info: StoreInfo, out: Path, area: Area | 
                 try:
                     patch = decode_tile(source.read(*key), side)
                 except BadTile:
+                    broken += 1
                     continue
                 alpha = np.full((side, side), 255, np.uint8) if patch.opaque is None \
                     else patch.opaque
@@ -128,4 +133,4 @@ def export_geotiff(source: TileSource, info: StoreInfo, out: Path, area: Area | 
                        'left') from error
     finally:
         part.unlink(missing_ok=True)
-    return len(keys)
+    return len(keys) - broken, broken

@@ -20,6 +20,9 @@ IMPORT_DRIVERS = (*STORE_DRIVERS, 'JP2OpenJPEG', 'GPKG', 'PNG', 'JPEG', 'WEBP')
 _SAFE = {'GDAL_VRT_ENABLE_PYTHON': 'NO', 'CPL_VSIL_CURL_ALLOWED_EXTENSIONS': '.none',
          'GDAL_DISABLE_READDIR_ON_OPEN': 'TRUE'}
 _NEST = 4
+# What GDAL looks for beside a raster by itself, and opens with whatever driver takes it
+SIDECARS = ('.ovr', '.msk', '.aux.xml', '.OVR', '.MSK', '.AUX.XML')
+SIDECAR_BYTES = 1 << 20
 _ZIP = '/vsizip/'
 _MAX_VRT_BYTES = 64 << 20
 _RASTER_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+', b'\x89PNG', b'\xff\xd8\xff', b'RIFF',
@@ -110,6 +113,28 @@ def refuse_foreign(path: Path, depth: int = 0) -> None:
             raise Refused(f'{path} reads from {name[:80]}; download its sources first')
 
 
+def refuse_sidecar(name: str, content: bytes) -> None:
+    """
+    Refuse what GDAL reads beside a raster, if it is one more description of where to read.
+
+    :raises Refused: overviews and masks are TIFF; XML in their place may name a service.
+    """
+    text = content.lstrip(b'\xef\xbb\xbf \t\r\n')
+    odd = (b'OVERVIEW_FILE' in text.upper() if name.lower().endswith('.aux.xml')
+           else text.startswith(b'<'))
+    if odd:
+        raise Refused(f'{name} may read from elsewhere; remove it')
+
+
+def _refuse_sidecars(path: Path) -> None:
+    for suffix in SIDECARS:
+        beside = path.with_name(path.name + suffix)
+        if beside.is_file():
+            with beside.open('rb') as file:
+                refuse_sidecar(str(beside), file.read(SIDECAR_BYTES))
+            _refuse_sidecars(beside)        # overviews may have overviews
+
+
 def _refuse_odd(path: Path) -> None:
     """Have a look at a file before GDAL does: by its content, whatever its name says."""
     try:
@@ -123,6 +148,7 @@ def _refuse_odd(path: Path) -> None:
     elif not head.startswith((*_RASTER_MAGIC, b'SQLite format 3')):
         raise MapError(f'{path} cannot be read: it is no raster that is known here; give '
                        'GeoTIFF, VRT, JPEG 2000, GeoPackage, PNG, JPEG or WebP')
+    _refuse_sidecars(path)
 
 
 def _refuse_source(path: Path, element: Any, name: str, depth: int) -> None:
@@ -137,6 +163,7 @@ def _refuse_source(path: Path, element: Any, name: str, depth: int) -> None:
     elif not head.startswith(_RASTER_MAGIC):
         raise Refused(f'{path} reads from {name[:80]}, which is no TIFF, JPEG 2000, PNG, JPEG or '
                       'WebP file; import it by itself')
+    _refuse_sidecars(local)
 
 
 def alpha_band(path: Path | str, file: Any) -> int:

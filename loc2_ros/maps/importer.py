@@ -19,12 +19,11 @@ from loc2_ros.maps.blend import laid_over
 from loc2_ros.maps.imagery import Mosaic, RasterImagery, Recent
 from loc2_ros.maps.job import Bounds, Imported, ImportOptions, Progress, united, within
 from loc2_ros.maps.mercator import TILE_PX
-from loc2_ros.maps.merge import bounds_of_tiles, import_tiles, open_tiles
+from loc2_ros.maps.merge import add_record, bounds_of_tiles, import_tiles, open_tiles
 from loc2_ros.maps.origin import Origin
 from loc2_ros.maps.pyramid import Imagery, Pyramid
 from loc2_ros.maps.sources import Source
 from loc2_ros.maps.tilefile import TileFile
-from loc2_ros.maps.tiles import own_row
 from loc2_ros.maps.values import MapError
 from loc2_ros.maps.writer import check_options, levels, metadata_rows
 
@@ -89,7 +88,11 @@ def write_imagery(imagery: Imagery, out: Path, job: str, metadata: dict[str, Any
                   file: TileFile | None = None) -> Imported:
     """Cut imagery into tiles; ``file`` is the part to go on with, if it is open already."""
     detail, top = levels(imagery, options.zoom)
+    if options.append and options.zoom is None:
+        # One level serves a crop: coarser imagery must reach down to that of the map
+        detail, top = levels(imagery, max(top, _finest(out)))
     area, bottom = options.area, max(0, top - options.overviews)
+    here = bounds_of(imagery, area)     # told now, and with nothing left behind
     file = file or TileFile(out, job)
     try:
         before = _start_with(file, out, options, metadata)
@@ -99,7 +102,7 @@ def write_imagery(imagery: Imagery, out: Path, job: str, metadata: dict[str, Any
         branches = len(pyramid.branches(bottom))
         for done in pyramid.build(bottom):
             progress(done, branches)
-        bounds = united(bounds_of(imagery, area), before)
+        bounds = united(here, before)
         counts = file.counts()
         rows = metadata_rows(file, bounds, 256, {
             'source_gsd_m': imagery.gsd_m, **metadata}, 'webp' if options.webp else 'jpg')
@@ -108,6 +111,15 @@ def write_imagery(imagery: Imagery, out: Path, job: str, metadata: dict[str, Any
         file.leave()
         raise
     return Imported(str(out), sum(counts.values()), tuple(counts))
+
+
+def _finest(path: Path) -> int:
+    """Return the finest level of a map of tiles."""
+    source = open_tiles(path, None)
+    try:
+        return max(source.zooms)
+    finally:
+        source.close()
 
 
 def _merging(options: ImportOptions) -> Callable[[bytes, bytes], bytes]:
@@ -134,12 +146,7 @@ def _start_with(file: TileFile, out: Path, options: ImportOptions,
                 if blob is not None:
                     file.put(*key, blob)
             file.set_done(-1, 0, 0)
-        own = own_row(source.metadata)
-        lines = [source.metadata.get('attribution', ''), metadata['attribution']]
-        before = own.get('sources')
-        metadata['sources'] = [*(before if isinstance(before, list) else []),
-                               *metadata['sources']]
-        metadata['attribution'] = '; '.join(dict.fromkeys(line for line in lines if line))
+        add_record(metadata, source)
         return bounds_of_tiles(source)
     finally:
         source.close()

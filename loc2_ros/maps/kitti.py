@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 import time
 from typing import Callable
+import zipfile
 
 from loc2_ros.maps.net import Client, host_of, Unreachable
 from loc2_ros.maps.track import walk
@@ -60,7 +61,11 @@ def fetch_archives(names: list[str], folder: Path, client: Client,
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        if not (folder / name).exists():
+        if (folder / name).exists():
+            if not zipfile.is_zipfile(folder / name):
+                raise MapError(f'{folder / name} is no whole zip archive; remove it, and the same '
+                               'command fetches it again')
+        else:
             _fetch(base_url.rstrip('/') + '/' + name, folder / name, client, progress, backoff_s)
     return [folder / name for name in names]
 
@@ -74,9 +79,12 @@ def _fetch(url: str, path: Path, client: Client, progress: Callable[[int, int], 
         except Unreachable as error:
             reason = str(error)
         else:
-            if status == 200:
+            if status == 200 and zipfile.is_zipfile(path):
                 return
             reason = f'HTTP {status}'
+            if status == 200:       # a page that says that the archives have moved, for one
+                path.unlink()
+                reason = 'what came is no zip archive'
             if status not in (429, 500, 502, 503, 504):
                 break
         time.sleep(min(backoff_s * 2 ** attempt, 60.0))

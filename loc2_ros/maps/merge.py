@@ -46,12 +46,17 @@ def import_tiles(sources: list[Source], out: Path, job: str, metadata: dict[str,
         for source in sources:
             opened.append(open_tiles(Path(source.path), options.scheme))
         # What the user does not say, the maps may know
-        known = _joined(opened, [own_row(s.metadata) for s in opened], [s.file for s in sources])
+        new = [k for k, s in enumerate(sources) if not options.append or s.file != out]
+        known = _joined([opened[k] for k in new], [own_row(opened[k].metadata) for k in new],
+                        [sources[k].file for k in new])
         for key in ('attribution', 'licence', 'acquired'):
             if metadata[key] in ('', UNKNOWN, None):
                 metadata[key] = known[key]
         if not any(metadata['map_offset_m']):
             metadata['map_offset_m'] = known['map_offset_m']
+        for k, source_tiles in enumerate(opened):
+            if k not in new:
+                add_record(metadata, source_tiles)
         return copy_tiles(opened, out, job, metadata, options, progress)
     finally:
         for source_tiles in opened:
@@ -93,6 +98,11 @@ def copy_tiles(sources: Sequence[TileSource], out: Path, job: str, metadata: dic
         file.leave()
         raise
     warnings = [w for source in sources for w in source.warnings]
+    ends = sorted({max(source.zooms) for source in sources})
+    if len(ends) > 1:
+        warnings.append(f'the maps end at the levels {" ".join(map(str, ends))}: where one lacks '
+                        'the level that a crop is taken from, the crop is empty; import the '
+                        'imagery of all of them at once instead')
     return Imported(str(out), sum(counts.values()), tuple(counts), skipped, tuple(warnings))
 
 
@@ -176,6 +186,30 @@ def _joined(opened: list[TileSource], owns: list[dict[str, Any]],
             'map_offset_m': list(offsets.pop()),
             'sources': [{'name': p.name, 'digest': s.digest(), 'priority': k}
                         for k, (p, s) in enumerate(zip(paths, opened))]}
+
+
+def add_record(metadata: dict[str, Any], before: TileSource) -> None:
+    """
+    Let the record of what is added tell of the map it is added to, too.
+
+    :raises MapError: they have different offsets; one that is not given is that of the map.
+    """
+    own = own_row(before.metadata)
+    there, given = _offset_of(own), tuple(map(float, metadata['map_offset_m']))
+    if any(given) and given != there:
+        raise MapError(f'the map has the offset {there[0]:g},{there[1]:g}, what is added '
+                       f'{given[0]:g},{given[1]:g}; one map can have only one')
+    metadata['map_offset_m'] = list(there)
+    licences = f'{own.get("licence") or UNKNOWN}; {metadata["licence"]}'.split('; ')
+    metadata['licence'] = '; '.join(dict.fromkeys(licences))
+    lines = [before.metadata.get('attribution', ''), metadata['attribution']]
+    metadata['attribution'] = '; '.join(dict.fromkeys(line for line in lines if line))
+    dates = [d for d in (own.get('acquired'), metadata['acquired']) if isinstance(d, dict)]
+    ends = sorted(str(d[k]) for d in dates for k in ('from', 'to') if d.get(k))
+    known = len(dates) == 2 and bool(ends)
+    metadata['acquired'] = {'from': ends[0], 'to': ends[-1]} if known else None
+    sources = own.get('sources')
+    metadata['sources'] = [*(sources if isinstance(sources, list) else []), *metadata['sources']]
 
 
 def _offset_of(own: dict[str, Any]) -> tuple[float, float]:

@@ -27,6 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
+_CHECK_PX, _CHECK_LISTED = 2048, 20
+
+
 class _Handle(NamedTuple):
     """A dataset, and the lock of the thread that reads it."""
 
@@ -55,11 +58,14 @@ class RasterStore(StoreBase):
         self._status = path.stat()
         file = self._handle().file
         try:
+            if file.transform.is_identity:
+                raise MapError(f'{path} does not say where it lies; put its world file (.tfw) '
+                               'beside it')
             self._alpha = alpha_band(path, file)
             self._to_crs, warning = self._geo.transformer(path, crs or file.crs)
             self._to_px = ~file.transform
             self._size = (file.width, file.height)
-            self._info = self._describe(file, offset_m, warning)
+            self._info = self._describe(file, str(crs or file.crs), offset_m, warning)
         except MapError:
             self.close()
             raise
@@ -92,6 +98,24 @@ class RasterStore(StoreBase):
         with self._lock:
             return StoreStats(misses=self._reads, broken=self._broken,
                               last_error=self._last_error)
+
+    def whole_check(self) -> list[str]:
+        """Read all pixels; returns what could not be read, twenty windows at most."""
+        found: list[str] = []
+        width, height = self._size
+        with self._in_use:
+            handle = self._handle()
+            for y in range(0, height, _CHECK_PX):
+                for x in range(0, width, _CHECK_PX):
+                    window = ((y, min(y + _CHECK_PX, height)), (x, min(x + _CHECK_PX, width)))
+                    try:
+                        with handle.lock, self._geo.safe(self._allow_remote):
+                            handle.file.read(window=window)
+                    except self._geo.errors as error:
+                        found.append(f'rows and columns {window}: {error}')
+                        if len(found) >= _CHECK_LISTED:
+                            return found
+        return found
 
     def close(self) -> None:
         """Release files; waits for crops under way."""
@@ -167,7 +191,8 @@ class RasterStore(StoreBase):
             patch = Patch(patch.rgb, np.full(patch.rgb.shape[:2], 255, np.uint8))
         return patch, origin
 
-    def _describe(self, file: Any, offset_m: tuple[float, float], warning: str) -> StoreInfo:
+    def _describe(self, file: Any, crs: str, offset_m: tuple[float, float],
+                  warning: str) -> StoreInfo:
         a, x = file.transform, np.array([0, file.width, 0, file.width])
         y = np.array([0, 0, file.height, file.height])
         lon, lat = self._to_crs.transform(a.a * x + a.b * y + a.c, a.d * x + a.e * y + a.f,
@@ -181,7 +206,7 @@ class RasterStore(StoreBase):
         content = f'{self._path.resolve()} {status.st_size} {status.st_mtime_ns}'
         return StoreInfo(
             path=str(self._path), format=file.driver, name=self._path.stem, bounds=bounds,
-            gsd_m=float(1.0 / np.hypot(step[0], step[1]).min()), crs=str(file.crs),
+            gsd_m=float(1.0 / np.hypot(step[0], step[1]).min()), crs=crs,
             date=tags.get('TIFFTAG_DATETIME'), attribution=tags.get('TIFFTAG_COPYRIGHT', ''),
             offset_m=offset_m, digest=hashlib.sha256(content.encode()).hexdigest()[:16],
             warnings=tuple(w for w in (warning,) if w))

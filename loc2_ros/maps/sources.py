@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Iterator
 import zipfile
+import zlib
 
 from loc2_ros.maps.values import MapError, Refused
 
@@ -129,7 +130,25 @@ def members(path: Path) -> list[str]:
                                 max(_MAX_RATIO * info.compress_size, 64 << 20)):
             raise Refused(f'{path}: {info.filename} would unpack to {info.file_size >> 20} MB '
                           'from next to nothing; do not use this archive')
+    _check_sidecars(path, infos)
     # A VRT in an archive could only name files that GDAL resolves by itself
     return sorted(info.filename for info in infos if not info.is_dir() and
                   PurePosixPath(info.filename).suffix.lower() in RASTERS
                   and PurePosixPath(info.filename).suffix.lower() != '.vrt')
+
+
+def _check_sidecars(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    """Refuse an archive in which overviews are descriptions of where to read."""
+    from loc2_ros.maps.geo import refuse_sidecar, SIDECAR_BYTES, SIDECARS
+
+    with zipfile.ZipFile(path) as archive:
+        for info in infos:
+            if not info.filename.endswith(SIDECARS):
+                continue
+            try:
+                with archive.open(info) as member:
+                    head = member.read(SIDECAR_BYTES)
+            except (OSError, RuntimeError, NotImplementedError, zlib.error,
+                    zipfile.BadZipFile) as error:
+                raise MapError(f'{path} cannot be read ({error}); fetch it again') from error
+            refuse_sidecar(f'{path}: {info.filename}', head)

@@ -58,6 +58,16 @@ def sound_positions(positions: Iterable[tuple[float, float]], name: str) -> Arra
     return lat_lon[good]
 
 
+def leaps(lat_lon: Array) -> list[str]:
+    """Return a sentence where positions are so far apart that ``walk`` leaves a gap."""
+    frame = LocalFrame(float(lat_lon[0, 0]), float(lat_lon[0, 1]))
+    lengths = np.hypot(*np.diff(frame.forward(lat_lon[:, 0], lat_lon[:, 1]), axis=0).T)
+    far = lengths[lengths > GAP_M]
+    return [] if not len(far) else [
+        f'the track has {len(far)} leaps of more than {GAP_M:.0f} m, {far.sum() / 1000:.1f} km in '
+        'all, which are left out; give positions in between']
+
+
 def walk(lat_lon: Array, step_m: float) -> Array:
     """
     Return points along a track at equal steps, (N, 2); stretches over a gap are left out.

@@ -512,6 +512,26 @@ def test_the_kitti_recipe_fetches_imports_and_verifies(tmp_path, monkeypatch):
         assert store.info.offset_m == (-0.44, -0.36)
 
 
+def test_a_page_in_the_place_of_an_archive_is_not_kept(tmp_path):
+    _oxts_at(tmp_path / 'drive')
+    with TileServer(lambda path, n: Reply(b'<html>moved</html>', 200, 'text/html')) as server:
+        command = ('kitti', '--drive', tmp_path / 'drive', '-o', tmp_path / 'm.mbtiles',
+                   '--base-url', server.url, '--allow-private', '--accept-licence')
+        for asked in (1, 2):        # the same command asks again
+            result = _run(*command)
+            assert result.exit_code == 3 and 'no zip archive' in result.stderr, result.stderr
+            assert len(server.log) == asked
+        kept = tmp_path / 'm.mbtiles.archives' / 'dop20rgb_32_457_5428_2_bw.zip'
+        kept.write_text('<html>saved by hand</html>')
+        result = _run(*command)
+        assert result.exit_code == 5 and 'remove it' in result.stderr
+
+
+def _oxts_at(drive):
+    (drive / 'oxts' / 'data').mkdir(parents=True)
+    (drive / 'oxts' / 'data' / '0000000000.txt').write_text('49.0110 8.4230 116.0 0 0 0')
+
+
 def test_names_of_archives_follow_the_grid():
     kitti = pytest.importorskip('loc2_ros.maps.kitti')
     pyproj = pytest.importorskip('pyproj')

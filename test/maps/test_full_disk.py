@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 import subprocess
 import sys
+import zipfile
 
 from loc2_ros.maps.store import open_store
 from map_world import noise_tile, png, write_mbtiles, ZOOM
@@ -66,7 +67,9 @@ def test_an_archive_goes_on_where_the_disk_was_full(tmp_path):
     drive = tmp_path / 'drive' / 'oxts' / 'data'
     drive.mkdir(parents=True)
     (drive / '0000000000.txt').write_text('49.0110 8.4230 116.0 0 0 0')
-    blob = bytes(range(256)) * 4000
+    with zipfile.ZipFile(tmp_path / 'made', 'w') as archive:
+        archive.writestr('dop.tif', bytes(range(256)) * 4000)
+    blob = (tmp_path / 'made').read_bytes()
 
     def answer(path, number):
         start = int(server.log[-1][2].get('Range', 'bytes=0-')[6:-1])
@@ -78,7 +81,7 @@ def test_an_archive_goes_on_where_the_disk_was_full(tmp_path):
                    server.url, '--allow-private', '--accept-licence')
         _refused(_run(300_000, *command), 'make room', 'dop20rgb_32_457_5428_2_bw.zip')
         assert [p.suffix for p in sorted(folder.iterdir())] == ['.etag', '.part']
-        # It comes whole by the rest of it, and then is no archive
+        # It comes whole by the rest of it, and then holds no raster
         result = _run(ROOM, *command)
         assert result.returncode == 5 and 'zip' in result.stderr
         assert [h.get('Range') for _, _, h in server.log] == [None, 'bytes=300000-']
