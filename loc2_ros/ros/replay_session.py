@@ -82,8 +82,9 @@ def record(path: Path, settings: Mapping[str, Any], out: Path, *, node_name: str
         recorder = Recorder(node, node_name, settings['map_frame'])
         executor = SingleThreadedExecutor(context=node.context)
         executor.add_node(node)
-        say(f'recording what {node_name} says until /clock is silent for {idle_s:g} s or ^C')
         try:
+            # Whoever reads this may stop it at once
+            say(f'recording what {node_name} says until /clock is silent for {idle_s:g} s or ^C')
             recorder.spin(executor, idle_s)
         except (KeyboardInterrupt, ExternalShutdownException):
             pass        # how a recording is ended by hand
