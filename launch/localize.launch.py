@@ -77,6 +77,9 @@ def start(context):
         'ekf', 'robot_localization', given, adapted or given['twist_topic'] != '',
         'the localizer sends transforms itself')
     rviz, more_notes = choose_installed('rviz', 'rviz2', given, False, 'without a window')
+    if ekf and overrides(given).get('publish_tf'):
+        notes = [*notes, 'publish_tf: the localizer sends map -> odom although ekf_map does; '
+                         'leave publish_tf at auto, or say publish_tf: false in ekf_file']
     values.update(ADAPTED if adapted else {})
     started = [localizer(given, files, adapted, ekf)]
     if adapted:

@@ -76,24 +76,27 @@ class PriorSources:
     def choose(self, stamp: int, supervisor: Supervisor) -> Prior | Rejection:
         """Take the prior from the chosen source, or from GNSS where that must be."""
         if self._settings['prior.source'] == 'fix':
-            return supervisor.checked(self._from_gnss(stamp))
+            return supervisor.checked(self._certain(self._from_gnss(stamp)))
         own = self.own(stamp)
         if isinstance(own, Rejection) or supervisor.wants_gnss(stamp):
-            independent = self._from_gnss(stamp)
+            independent = self._certain(self._from_gnss(stamp))
             if isinstance(independent, Prior):
                 return independent
         return own
 
     def own(self, stamp: int) -> Prior | Rejection:
         """Return the prior of a filter or of earlier fixes, as ``prior.source`` says."""
-        found = (self._from_filter(stamp) if self._settings['prior.source'] == 'odometry'
-                 else self._from_seed(stamp))
+        return self._certain(self._from_filter(stamp)
+                             if self._settings['prior.source'] == 'odometry'
+                             else self._from_seed(stamp))
+
+    def _certain(self, found: Prior | Rejection) -> Prior | Rejection:
+        """Refuse a prior that does not say where to look."""
         limit = self._settings['gate.max_prior_distance']
-        if isinstance(found, Prior) and found.sigma_xy_m > limit:
-            return Rejection(stamp, Reason.PRIOR_STALE, {
-                'stddev_m': found.sigma_xy_m, 'max_stddev_m': limit},
-                'the prior has become too uncertain')
-        return found
+        if isinstance(found, Rejection) or found.sigma_xy_m <= limit:
+            return found
+        return Rejection(found.stamp_ns, Reason.PRIOR_STALE, {
+            'stddev_m': found.sigma_xy_m, 'max_stddev_m': limit}, 'the prior is too uncertain')
 
     def _from_filter(self, stamp: int) -> Prior | Rejection:
         # Its own headings, if they are wanted, are in its buffer

@@ -35,7 +35,8 @@ EXPLAINED: Mapping[Reason, Explanation] = {
         'is fix_topic right, has the receiver a fix? input_problem says what was refused',
         'input', ERROR),
     Reason.PRIOR_STALE: Explanation(
-        'the nearest position is older than prior.max_age at the stamp of the image',
+        'the nearest position is older than prior.max_age at the stamp of the image, or less '
+        'certain than gate.max_prior_distance',
         'compare the clocks of camera and receiver, and the rate of the fixes', 'input'),
     Reason.PRIOR_JUMP: Explanation(
         'neighbouring fixes are further apart than the speed explains, or a fix is away from '

@@ -112,6 +112,16 @@ def test_an_ekf_that_places_a_sensor_is_carried_to_base_link() -> None:
         made.add_odometry(posed(T + 1, truth(T), child='unknown'))
 
 
+@pytest.mark.parametrize('variance, told', [(49.0 ** 2, ''), (51.0 ** 2, 'too uncertain'),
+                                            (1e300, 'too uncertain')])
+def test_a_receiver_that_does_not_know_where_it_is_says_nothing_of_where_to_look(
+        variance: float, told: str) -> None:
+    made = intake()
+    made.add_fix(fix(T, position_covariance=[variance, 0, 0, 0, variance, 0, 0, 0, 1.0]))
+    found = made.at(T)
+    assert isinstance(found, Rejection) == bool(told) and told in getattr(found, 'detail', '')
+
+
 def test_covariances_of_zero_are_replaced_by_parameters() -> None:
     made = intake(prior__source='odometry', prior__heading='odometry',
                   prior__position_stddev=7.0, prior__heading_stddev=5.0)

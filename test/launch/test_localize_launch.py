@@ -197,7 +197,11 @@ def test_the_adapter_calls_the_services_that_the_filters_offer(launched: Launch)
     ({'ekf': 'true', 'publish_tf': 'true'}, True), ({'publish_tf': 'false'}, False),
     ({'twist_topic': '/wheels'}, False), ({'params_file': 'kitti'}, False)])
 def test_map_to_odom_has_one_owner(launched: Launch, given: dict[str, str], owner: Any) -> None:
-    assert set_by(launched(**given)).get('publish_tf', 'as in the files') == owner
+    found = launched(**given)
+    assert set_by(found).get('publish_tf', 'as in the files') == owner
+    # Two owners only where a user insists, and then not in silence
+    told = [note.msg for note in found.get('LogInfo', ())]
+    assert bool(told) == (given == {'ekf': 'true', 'publish_tf': 'true'}), told
 
 
 def test_the_filters_are_told_which_twist_and_imu_there_are(launched: Launch) -> None:
