@@ -61,6 +61,8 @@ def crop(
     from loc2_ros.maps.store import open_store
 
     with outcome():
+        if out.suffix.lower() != '.png':
+            raise ValueError(f'-o {out}: a name that ends in .png, please; .json goes beside it')
         with open_store(map_path, scheme=scheme, crs=crs) as store:
             cut = store.crop_latlon(lat, lon, math.radians(yaw), size, px)
             facts = store.info

@@ -53,6 +53,8 @@ def outcome() -> Iterator[None]:
         yield
     except MapError as error:
         _fail(str(error), error.exit_code, error)
+    except FileNotFoundError as error:
+        _fail(f'{error.filename}: {error.strerror}; does its folder exist?', UNREADABLE, error)
     except OSError as error:
         _fail(str(error), UNREADABLE, error)
     except ValueError as error:

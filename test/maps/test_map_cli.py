@@ -53,6 +53,15 @@ def test_crop_writes_a_picture_with_its_mask_and_where_it_lies(grey, tmp_path):
     assert picture[125, 125, 0] == pytest.approx(120, abs=2)
 
 
+@pytest.mark.parametrize('name, code, told', [
+    ('no/folder/p.png', 5, 'does its folder exist?'), ('p.json', 2, 'ends in .png')])
+def test_a_place_where_a_crop_cannot_go_is_one_sentence(grey, tmp_path, name, code, told):
+    result = _run('crop', grey, '--lat', DATUM.lat_deg, '--lon', DATUM.lon_deg, '-o',
+                  tmp_path / name)
+    assert result.exit_code == code and told in result.stderr
+    assert result.stderr.count('\n') == 1 and not list(tmp_path.rglob('p.*'))
+
+
 @pytest.mark.parametrize('verb', [('info',), ('crop', '--lat', 49, '--lon', 8, '-o', 'x.png')])
 def test_a_map_that_is_not_there_is_one_sentence_and_exit_code_5(tmp_path, verb):
     result = _run(verb[0], tmp_path / 'missing.mbtiles', *verb[1:])
