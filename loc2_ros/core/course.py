@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 import math
 
+from loc2_ros.core.motion import MAX_SPEED_MPS
 from loc2_ros.core.values import Array
 import numpy as np
 
@@ -17,7 +18,6 @@ _ENOUGH, _FEWEST = 5, 4             # positions
 # Errors of positions wander: what they share over a window does not show in its scatter
 _WANDER_S = 30.0
 _QUIET = 0.1                        # the scatter is taken to be at least this share of sigma
-_MAX_SPEED_MPS = 70.0
 # Where the course is the heading (the rear axle) may be this far from what is positioned
 _LEVER_M = 1.5
 
@@ -99,7 +99,7 @@ def course(t_s: Array, xy_m: Array, sigma_m: float) -> Course:
 
 
 def _possible(step_m: Array, seconds: float, sigma_m: float) -> bool:
-    return float(np.hypot(*step_m)) <= _MAX_SPEED_MPS * seconds + 3.0 * sigma_m
+    return float(np.hypot(*step_m)) <= MAX_SPEED_MPS * seconds + 3.0 * sigma_m
 
 
 def _stale(points: deque[tuple[int, Array]], now_ns: int) -> bool:

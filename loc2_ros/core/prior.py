@@ -12,7 +12,8 @@ from bisect import bisect_left
 import math
 from threading import Lock
 
-from loc2_ros.core.motion import DRIFT_PER_M, DRIFT_RADPS, Motion, travelled_m
+from loc2_ros.core.motion import (
+    DRIFT_PER_M, DRIFT_RADPS, MAX_SPEED_MPS, Motion, travelled_m)
 from loc2_ros.core.values import Array, Pose2, Prior, Reason, Rejection, wrap_pi
 import numpy as np
 
@@ -20,7 +21,6 @@ _NS = 1e-9
 # Before two messages have shown how fast things change: a car in town
 DEFAULT_SPEED_MPS = 15.0
 DEFAULT_TURN_RADPS = 0.3
-MAX_SPEED_MPS = 70.0        # no vehicle of ours is faster
 _VAGUE_RAD = math.pi / 2    # a heading less certain than this is none
 
 Heading = tuple[float, float]       # yaw in the map and its deviation, radians

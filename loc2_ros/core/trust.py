@@ -62,6 +62,20 @@ class Predicted:
     sigma_yaw_rad: float
 
 
+@dataclass(frozen=True)
+class _Offset:
+    """How far a fix is from where it should be, and how far it may be."""
+
+    distance_m: float
+    turn_rad: float
+    max_distance_m: float
+    max_turn_rad: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.distance_m <= self.max_distance_m and self.turn_rad <= self.max_turn_rad
+
+
 @dataclass
 class _Chain:
     """
@@ -111,12 +125,13 @@ class Trust:
         if self._leader is None:
             self._leader, self._others = self._match(fix) or _begin(fix), []
             return fix
-        if self._agrees(self._leader, fix):
+        off = self._off(self._leader, fix)
+        if off.agrees:
             self._extend(self._leader, fix)
             for other in self._others:
                 other.run = 0
             return fix
-        refusal = self._refusal(self._leader, fix)
+        refusal = _refusal(fix, off)
         chain = self._match(fix)
         if chain is None:
             self._add(_begin(fix))
@@ -147,7 +162,7 @@ class Trust:
 
     def _match(self, fix: Fix) -> _Chain | None:
         """Return the strongest chain beside the leader that a fix continues, with its vote."""
-        agreeing = [c for c in self._others if self._agrees(c, fix)]
+        agreeing = [c for c in self._others if self._off(c, fix).agrees]
         if not agreeing:
             return None
         chain = max(agreeing, key=lambda c: c.votes)
@@ -182,36 +197,35 @@ class Trust:
         return Predicted(fix.map_T_base @ moved, sigma_xy,
                          math.hypot(fix.sigma_yaw_rad, DRIFT_RADPS * seconds))
 
-    def _off(self, chain: _Chain, fix: Fix) -> tuple[float, float, float, float]:
-        """Return distance and turn from what a chain predicts, and what is allowed of each."""
+    def _off(self, chain: _Chain, fix: Fix) -> _Offset:
+        """Return how far a fix is from what a chain predicts, by its last fix or its anchor."""
         off = self._off_last(chain, fix)
         anchored = self._moved(chain.anchor, fix.stamp_ns)
-        if anchored is None or off[0] > off[2] or off[1] > off[3]:
+        if anchored is None or not off.agrees:
             return off
         from_anchor = self._compare(fix, anchored)
-        beyond = from_anchor[0] > from_anchor[2] or from_anchor[1] > from_anchor[3]
-        return from_anchor if beyond else off
+        return off if from_anchor.agrees else from_anchor
 
-    def _off_last(self, chain: _Chain, fix: Fix) -> tuple[float, float, float, float]:
-        """Return the same as the last fix of a chain says."""
+    def _off_last(self, chain: _Chain, fix: Fix) -> _Offset:
+        """Return the same by the last fix alone."""
         expected, more_m, more_rad = self._predict(chain, fix.stamp_ns), 0.0, 0.0
         if expected is None:
             if not self._bridged(chain, fix.stamp_ns):      # cut off since _forget
-                return 0.0, 0.0, math.inf, math.inf
+                return _Offset(0.0, 0.0, math.inf, math.inf)
             last, seconds = chain.last, abs(fix.stamp_ns - chain.last.stamp_ns) * _NS
             expected = Predicted(last.map_T_base, _sigma_xy(last), last.sigma_yaw_rad)
             more_m, more_rad = MAX_SPEED_MPS * seconds, MAX_TURN_RADPS * seconds
         return self._compare(fix, expected, more_m, more_rad)
 
     def _compare(self, fix: Fix, expected: Predicted, more_m: float = 0.0,
-                 more_rad: float = 0.0) -> tuple[float, float, float, float]:
+                 more_rad: float = 0.0) -> _Offset:
         pose, limits = expected.map_T_base, self.limits
         sigma_xy = math.hypot(_sigma_xy(fix), expected.sigma_xy_m)
         sigma_yaw = math.hypot(fix.sigma_yaw_rad, expected.sigma_yaw_rad)
-        return (float(np.linalg.norm(fix.map_T_base.xy_m - pose.xy_m)),
-                abs(wrap_pi(fix.map_T_base.yaw_rad - pose.yaw_rad)),
-                limits.max_innovation_m + _SIGMAS * sigma_xy + more_m,
-                limits.max_innovation_rad + _SIGMAS * sigma_yaw + more_rad)
+        return _Offset(float(np.linalg.norm(fix.map_T_base.xy_m - pose.xy_m)),
+                       abs(wrap_pi(fix.map_T_base.yaw_rad - pose.yaw_rad)),
+                       limits.max_innovation_m + _SIGMAS * sigma_xy + more_m,
+                       limits.max_innovation_rad + _SIGMAS * sigma_yaw + more_rad)
 
     def _extend(self, chain: _Chain, fix: Fix) -> None:
         chain.last, chain.votes = _bare(fix), chain.votes + 1.0
@@ -219,16 +233,12 @@ class Trust:
         if (fix.stamp_ns - chain.next_anchor.stamp_ns) * _NS >= self.limits.relocate_s:
             chain.anchor, chain.next_anchor = chain.next_anchor, chain.last
 
-    def _agrees(self, chain: _Chain, fix: Fix) -> bool:
-        distance, turn, max_distance, max_turn = self._off(chain, fix)
-        return distance <= max_distance and turn <= max_turn
 
-    def _refusal(self, chain: _Chain, fix: Fix) -> Rejection:
-        distance, turn, max_distance, max_turn = self._off(chain, fix)
-        return Rejection(fix.stamp_ns, Reason.INNOVATION, {
-            'innovation_m': distance, 'max_innovation_m': max_distance,
-            'innovation_deg': math.degrees(turn), 'max_innovation_deg': math.degrees(max_turn)},
-            evidence=fix.evidence)
+def _refusal(fix: Fix, off: _Offset) -> Rejection:
+    return Rejection(fix.stamp_ns, Reason.INNOVATION, {
+        'innovation_m': off.distance_m, 'max_innovation_m': off.max_distance_m,
+        'innovation_deg': math.degrees(off.turn_rad),
+        'max_innovation_deg': math.degrees(off.max_turn_rad)}, evidence=fix.evidence)
 
 
 def _begin(fix: Fix) -> _Chain:

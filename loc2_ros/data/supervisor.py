@@ -14,7 +14,7 @@ from typing import Any, Mapping
 from loc2_ros.core.motion import Odometry
 from loc2_ros.core.reseed import Reseeding
 from loc2_ros.core.trust import Trust, TrustLimits
-from loc2_ros.core.values import Fix, Prior, Reason, Rejection, wrap_pi
+from loc2_ros.core.values import Fix, Pose2, Prior, Reason, Rejection, wrap_pi
 import numpy as np
 
 _SIGMAS = 3.0
@@ -63,17 +63,13 @@ class Supervisor:
         expected = self._trust.predicted(prior.stamp_ns)
         if expected is None:
             return prior
-        distance = float(np.linalg.norm(prior.xy_map_m - expected.map_T_base.xy_m))
-        jump = distance - _SIGMAS * math.hypot(prior.sigma_xy_m, expected.sigma_xy_m)
+        jump, turn = _beyond(prior, expected.map_T_base, expected.sigma_xy_m,
+                             expected.sigma_yaw_rad)
         if jump > self._max_jump_m:
             return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
                              {'jump_m': jump, 'max_jump_m': self._max_jump_m},
                              'the fix is not where odometry takes the last poses')
-        if prior.yaw_map_rad is None or prior.sigma_yaw_rad is None:
-            return prior
         # A wrong heading can lead to one wrong place again and again, which would look like trust
-        turn = abs(wrap_pi(prior.yaw_map_rad - expected.map_T_base.yaw_rad))
-        turn -= _SIGMAS * math.hypot(prior.sigma_yaw_rad, expected.sigma_yaw_rad)
         if turn > _MAX_TURN_RAD:
             return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
                              {'turn_deg': math.degrees(turn),
@@ -102,12 +98,22 @@ class Supervisor:
 
     def _compare(self, fix: Fix, own: Prior) -> bool:
         """Return whether a filter's pose is near a fix, and count where it is not."""
-        distance = float(np.linalg.norm(fix.map_T_base.xy_m - own.xy_map_m))
-        near = distance <= _AGREE_M + _SIGMAS * math.hypot(own.sigma_xy_m, fix.sigma_xy_m)
-        if own.yaw_map_rad is not None and own.sigma_yaw_rad is not None:
-            turn = abs(wrap_pi(fix.map_T_base.yaw_rad - own.yaw_map_rad))
-            near &= turn <= _AGREE_RAD + _SIGMAS * math.hypot(own.sigma_yaw_rad,
-                                                              fix.sigma_yaw_rad)
-        self.disagreement_m = distance
+        away, turn = _beyond(own, fix.map_T_base, fix.sigma_xy_m, fix.sigma_yaw_rad)
+        near = away <= _AGREE_M and turn <= _AGREE_RAD
+        self.disagreement_m = _distance_m(own, fix.map_T_base)
         self.disagreements = 0 if near else self.disagreements + 1
         return near
+
+
+def _beyond(prior: Prior, pose: Pose2, sigma_xy_m: float,
+            sigma_yaw_rad: float) -> tuple[float, float]:
+    """Return how much more than three deviations a prior is away and turned from a pose."""
+    away = _distance_m(prior, pose) - _SIGMAS * math.hypot(prior.sigma_xy_m, sigma_xy_m)
+    if prior.yaw_map_rad is None or prior.sigma_yaw_rad is None:
+        return away, -math.inf
+    turn = abs(wrap_pi(prior.yaw_map_rad - pose.yaw_rad))
+    return away, turn - _SIGMAS * math.hypot(prior.sigma_yaw_rad, sigma_yaw_rad)
+
+
+def _distance_m(prior: Prior, pose: Pose2) -> float:
+    return float(np.linalg.norm(prior.xy_map_m - pose.xy_m))
