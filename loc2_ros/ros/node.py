@@ -21,13 +21,13 @@ from loc2_ros.ros.params import ParameterError
 from loc2_ros.ros.services import Services
 from loc2_ros.ros.session import Session
 from loc2_ros.ros.stats import Stats
+from loc2_ros.ros.tf import Transforms
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-import tf2_ros
 
 LocalizerFactory = Callable[[Mapping[str, Any], LocalFrame], Localizer]
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -47,8 +47,7 @@ class Loc2Node(LifecycleNode):
         self.settings = declare(self)
         self.add_on_set_parameters_callback(lambda given: verdict(self, given))
         self.stats = Stats()
-        # With the node, so that a backward jump of its clock clears the buffer
-        self.tf_buffer = tf2_ros.Buffer(node=self)
+        self.tf_buffer = Transforms(self)
         self.session: Session | None = None
         self._factory = localizer_factory
         self.localizer: Localizer | None = None

@@ -9,6 +9,7 @@ arrives through the executor: only the worker may wait.
 
 from __future__ import annotations
 
+from collections import Counter
 import threading
 import time
 from typing import Any, Mapping
@@ -16,7 +17,7 @@ from typing import Any, Mapping
 from geometry_msgs.msg import TransformStamped
 from loc2_ros.core.camera import Mount, mount_from_matrix
 from loc2_ros.core.values import Array, Pose2, Reason, Rejection
-from loc2_ros.data.messages import matrix_from_transform
+from loc2_ros.data.messages import matrix_from_transform, stamp_ns
 from loc2_ros.data.pose_messages import planar
 from loc2_ros.data.tf_tree import matrix_from_pose6
 from loc2_ros.ros.convert import stamp_to_msg, transform_to_msg
@@ -32,15 +33,53 @@ _STATIC_PATIENCE_S = 1.0     # for somebody else's static transform, from the fi
 _SPOKEN_S = 0.1             # the same, once the camera has been placed on its child frame
 
 
+_CACHE_NS = 10 * 10 ** 9    # tf2's: what is older than the newest by more is refused there
+_BACK = 5                   # refused in a row: it is not they that are late, time has gone back
+
+
 class MissingTransform(LookupError):
     """TF does not connect two frames at a stamp; the sentence names all three."""
+
+
+class Transforms(tf2_ros.Buffer):
+    """
+    A buffer that notices by the stamps of a frame that time has gone back, and starts anew.
+
+    A transform from before a jump of the clock can arrive after it. It would hide all that
+    follow, because tf2 measures age by the newest of a frame.
+    """
+
+    def __init__(self, node: Node) -> None:
+        """Start empty; with the node, so that a backward jump of its clock clears the buffer."""
+        self._newest_ns: dict[str, int] = {}
+        self._behind: Counter[str] = Counter()
+        super().__init__(cache_time=Duration(nanoseconds=_CACHE_NS), node=node)
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        """Insert a transform that is true at its stamp."""
+        child, stamp = transform.child_frame_id, stamp_ns(transform.header.stamp)
+        if stamp >= self._newest_ns.get(child, stamp) - _CACHE_NS:
+            self._newest_ns[child] = max(stamp, self._newest_ns.get(child, stamp))
+            del self._behind[child]
+        else:
+            self._behind[child] += 1
+            if self._behind[child] >= _BACK:
+                self.clear()
+                self._newest_ns[child] = stamp
+        super().set_transform(transform, authority)
+
+    def clear(self) -> None:
+        """Forget all that changes with time."""
+        self._newest_ns.clear()
+        self._behind.clear()
+        super().clear()
 
 
 class Frames:
     """The transforms of one node: listener, broadcasters and what is known to be missing."""
 
     def __init__(self, node: Node, settings: Mapping[str, Any],
-                 buffer: tf2_ros.Buffer) -> None:
+                 buffer: Transforms) -> None:
         """
         Start listening.
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
@@ -162,6 +163,10 @@ class World:
         for spinner in self._spinners:
             spinner.node.destroy_node()
         rclpy.shutdown(context=self.context)
+        # A participant lives as long as anything of its context, and nodes are full of cycles;
+        # beyond some dozens of participants DDS no longer finds new ones
+        self._spinners, self._loc2, self.publishers = [], [], {}
+        gc.collect()
 
     def ask(self, kind, name, **request):
         """Call a service of the node and return the future of its answer."""

@@ -30,19 +30,24 @@ STAGES = ('configuring', 'idle', 'inferring')
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Any]:
-    """Give a starter of node processes, each in a group of its own; none outlives the test."""
+    """
+    Give a starter of node processes, each in a group of its own; none outlives the test.
+
+    One that still runs at the end has been waited for in vain: it says where it hangs.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         started.append(subprocess.Popen(
-            [sys.executable, '-c', RUN, '--ros-args', *arguments], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True))
+            [sys.executable, '-X', 'faulthandler', '-c', RUN, '--ros-args', *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True))
         return started[-1]
     yield start
     for one in started:
-        if one.poll() is None:
-            os.killpg(one.pid, signal.SIGKILL)
-            one.wait()
+        if one.returncode is None:
+            os.killpg(one.pid, signal.SIGABRT)
+            print(one.communicate(timeout=60)[0], f'exit code {one.returncode}')
 
 
 def ended(one: subprocess.Popen[str]) -> str:

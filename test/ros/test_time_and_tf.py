@@ -9,10 +9,12 @@ import threading
 from loc2_ros.core.values import Pose2
 from loc2_ros.data.messages import matrix_from_transform
 from loc2_ros.data.tf_tree import matrix_from_pose6
-from loc2_ros.ros.tf import planar_to_matrix
+from loc2_ros.ros.tf import planar_to_matrix, Transforms
 import numpy as np
 import pytest
-from ros_world import BAG_TIME, FakeLocalizer, OFFSET, SECOND, stamp_of, TRUTH, World
+from rclpy.time import Time
+from ros_world import (
+    BAG_TIME, FakeLocalizer, OFFSET, SECOND, stamp_of, stamped, TRUTH, World)
 
 
 def simulated(world: World, fake: FakeLocalizer | None = None, **parameters: object) -> object:
@@ -67,6 +69,48 @@ def test_a_bag_that_starts_over_without_simulated_time_is_noticed_by_its_stamps(
         world.poses(n + 1)
     assert stamp_of(world.got['pose'][-1]) < BAG_TIME + SECOND
     assert node.stats.values()['clock_jumps'] == 1
+
+
+def test_a_transform_from_before_a_jump_that_comes_after_it_does_not_hide_the_later_ones(
+        world: World) -> None:
+    node = simulated(world, odom_frame='odom')
+    hour = 3600 * SECOND
+    world.set_clock(node, BAG_TIME + hour)
+    world.set_clock(node, BAG_TIME)                             # and now, too late:
+    world.tf('odom', 'base_link', [9.0] * 6, BAG_TIME + hour)
+    for n in range(20):
+        stamp = BAG_TIME + n * SECOND // 10
+        world.set_clock(node, stamp)
+        world.tf('odom', 'base_link', [float(n), 0.0, 0.0, 0.0, 0.0, 0.0], stamp)
+    world.until(lambda: node.session._frames.odometry(BAG_TIME + 19 * SECOND // 10),
+                'odometry of the new time')
+    assert node.session._frames.odometry(BAG_TIME + hour) is None
+
+
+def test_only_several_transforms_in_a_row_from_long_before_say_that_time_has_gone_back(
+        world: World) -> None:
+    buffer = Transforms(world.node)
+
+    def insert(seconds: float, child: str = 'base_link') -> None:
+        buffer.set_transform(stamped('odom', child, [seconds, 0.0, 0.0, 0.0, 0.0, 0.0],
+                                     BAG_TIME + int(seconds * SECOND)), 'test')
+
+    def heard(seconds: float) -> bool:
+        return bool(buffer.can_transform('odom', 'base_link',
+                                         Time(nanoseconds=BAG_TIME + int(seconds * SECOND))))
+    for n in range(20):         # two senders, of which one is an hour ahead, or late ones
+        insert(n * 0.1)
+        insert(3600.0 + n * 0.1)
+    assert heard(3601.0) and not heard(1.0)
+    insert(4.0)
+    insert(3602.0)
+    for n in range(4):
+        insert(5.0 + n)
+        insert(5.0 + n, 'other')        # counted for each frame
+    assert heard(3602.0) and not heard(8.0)
+    insert(9.0)
+    insert(10.0)
+    assert heard(9.5) and not heard(3602.0)
 
 
 def test_without_base_to_camera_it_says_so_and_goes_on_when_it_comes(world: World) -> None:
