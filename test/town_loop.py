@@ -84,8 +84,9 @@ class Loop:
             **{name.replace('__', '.'): value for name, value in params.items()}}
         seen = {**self._settings, 'prior.source': 'fix', 'odom_frame': ''}
         drive = examine(bag, seen, None)
-        self._drive = replace(drive, topics=replace(find_topics(bag, seen), odometry=ODOMETRY,
-                                                    tf=TF))
+        self._drive = replace(drive, topics=replace(
+            find_topics(bag, seen), odometry=ODOMETRY,
+            tf=TF if self._settings['odom_frame'] else None))
         self._bag, self._gnss, self._sensors = bag, gnss, sensors
         self._latency_ns = int(latency_s * S)
         self._localizer = load_localizer(LocalizerSettings(
@@ -167,7 +168,8 @@ class Loop:
     def _tick(self) -> None:
         """Do what the timers of the filters do, and tell the localizer."""
         published = self._map.update(self._now)
-        if self._odom.update(self._now) and self._now // TICK_NS % _TELL == 0:
+        moved = self._odom.update(self._now)
+        if moved and self._drive.topics.tf and self._now // TICK_NS % _TELL == 0:
             self._tell(TF, make('tf2_msgs/msg/TFMessage', transforms=[
                 build.transform(self._odom.ns, 'odom', 'base_link', _matrix(self._odom))]))
         if published:

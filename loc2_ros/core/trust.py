@@ -1,7 +1,7 @@
 # Copyright 2026 loc2_ros developers
 # SPDX-License-Identifier: Apache-2.0
 """
-Whether a fix agrees with the fixes before it, moved by odometry.
+Whether a fix agrees with the fixes before it, moved by odometry or what there is instead.
 
 Fixes that agree form a chain. One chain leads; a fix of any other is refused, but counts for
 its chain. Votes are forgotten by half in ``relocate_s``, so that the majority of the recent past
@@ -24,9 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 
-from loc2_ros.core.motion import (
-    DRIFT_PER_M, DRIFT_RADPS, MAX_SPEED_MPS, MAX_TURN_RADPS, Motion, travelled_m)
-from loc2_ros.core.values import Fix, Pose2, Reason, Rejection, wrap_pi
+from loc2_ros.core.motion import MAX_SPEED_MPS, MAX_TURN_RADPS
+from loc2_ros.core.predict import Predict, Predicted, widest_m
+from loc2_ros.core.values import Fix, Reason, Rejection, wrap_pi
 import numpy as np
 
 _NS = 1e-9
@@ -51,15 +51,6 @@ class TrustLimits:
     max_innovation_rad: float = math.radians(20.0)
     relocate_s: float = 5.0
     memory_s: float = 30.0
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Where base_link should be by the last fixes and odometry, with deviations."""
-
-    map_T_base: Pose2
-    sigma_xy_m: float
-    sigma_yaw_rad: float
 
 
 @dataclass(frozen=True)
@@ -98,13 +89,13 @@ class Trust:
     """
     Remembers chains of fixes and judges each new one.
 
-    :param motion: of base_link between two stamps.
+    :param predict: where a fix puts base_link later.
     :param was_reset: whether odometry was reset between two stamps, where motion is not known.
     """
 
-    def __init__(self, motion: Motion, limits: TrustLimits,
+    def __init__(self, predict: Predict, limits: TrustLimits,
                  was_reset: Callable[[int, int], bool] = lambda from_ns, to_ns: True) -> None:
-        self._motion, self.limits, self._was_reset = motion, limits, was_reset
+        self._ask, self.limits, self._was_reset = predict, limits, was_reset
         self.clear()
 
     def clear(self) -> None:
@@ -187,15 +178,9 @@ class Trust:
         return self._moved(chain.last, stamp_ns)
 
     def _moved(self, fix: Fix, stamp_ns: int) -> Predicted | None:
-        seconds = abs(stamp_ns - fix.stamp_ns) * _NS
-        moved = self._motion(fix.stamp_ns, stamp_ns)
-        if moved is None or seconds > self.limits.memory_s:
+        if abs(stamp_ns - fix.stamp_ns) * _NS > self.limits.memory_s:
             return None
-        reach = travelled_m(moved)
-        sigma_xy = float(np.linalg.norm([_sigma_xy(fix), DRIFT_PER_M * reach,
-                                         fix.sigma_yaw_rad * reach]))
-        return Predicted(fix.map_T_base @ moved, sigma_xy,
-                         math.hypot(fix.sigma_yaw_rad, DRIFT_RADPS * seconds))
+        return self._ask(fix, stamp_ns)
 
     def _off(self, chain: _Chain, fix: Fix) -> _Offset:
         """Return how far a fix is from what a chain predicts, by its last fix or its anchor."""
@@ -213,14 +198,14 @@ class Trust:
             if not self._bridged(chain, fix.stamp_ns):      # cut off since _forget
                 return _Offset(0.0, 0.0, math.inf, math.inf)
             last, seconds = chain.last, abs(fix.stamp_ns - chain.last.stamp_ns) * _NS
-            expected = Predicted(last.map_T_base, _sigma_xy(last), last.sigma_yaw_rad)
+            expected = Predicted(last.map_T_base, widest_m(last), last.sigma_yaw_rad)
             more_m, more_rad = MAX_SPEED_MPS * seconds, MAX_TURN_RADPS * seconds
         return self._compare(fix, expected, more_m, more_rad)
 
     def _compare(self, fix: Fix, expected: Predicted, more_m: float = 0.0,
                  more_rad: float = 0.0) -> _Offset:
         pose, limits = expected.map_T_base, self.limits
-        sigma_xy = math.hypot(_sigma_xy(fix), expected.sigma_xy_m)
+        sigma_xy = math.hypot(widest_m(fix), expected.sigma_xy_m)
         sigma_yaw = math.hypot(fix.sigma_yaw_rad, expected.sigma_yaw_rad)
         return _Offset(float(np.linalg.norm(fix.map_T_base.xy_m - pose.xy_m)),
                        abs(wrap_pi(fix.map_T_base.yaw_rad - pose.yaw_rad)),
@@ -249,8 +234,3 @@ def _begin(fix: Fix) -> _Chain:
 def _bare(fix: Fix) -> Fix:
     """Return a fix without its pictures, which would be kept as long as the chain."""
     return replace(fix, evidence=None)
-
-
-def _sigma_xy(fix: Fix) -> float:
-    """Return the larger standard deviation per axis."""
-    return math.sqrt(max(fix.covariance[0, 0], fix.covariance[1, 1]))

@@ -14,6 +14,7 @@ from typing import Any, Callable, Mapping
 
 from loc2_ros.core.course import CourseTrack
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.leaps import HEADING, Leaps
 from loc2_ros.core.motion import Motion
 from loc2_ros.core.prior import PriorBuffer
 from loc2_ros.core.values import Array, Reason
@@ -47,6 +48,7 @@ class HeadingIntake:
         self._mounting, self._buffer, self._motion = mounting, buffer, motion
         self._imus: deque[Any] = deque(maxlen=_PENDING)
         self._course = CourseTrack()
+        self.turns = Leaps(HEADING)
         self.from_imu = False       # whether an Imu has given a heading yet
 
     def retune(self, settings: Mapping[str, Any]) -> None:
@@ -60,6 +62,7 @@ class HeadingIntake:
         """Forget everything, as after a jump of the clock."""
         self._imus.clear()
         self._course.clear()
+        self.turns.clear()
         self.from_imu = False
 
     def add_imu(self, msg: Any) -> None:
@@ -85,8 +88,7 @@ class HeadingIntake:
         moved = self._motion(self._course.start_ns, stamp)
         # Only odometry can tell that the vehicle reverses
         backward = moved is not None and moved.x_m < 0.0
-        self._buffer.add_heading(stamp, course.yaw_rad + (math.pi if backward else 0.0),
-                                 course.sigma_rad)
+        self._add(stamp, course.yaw_rad + (math.pi if backward else 0.0), course.sigma_rad)
 
     def drain(self, frame: LocalFrame | None, near_xy: Array) -> str:
         """
@@ -110,12 +112,16 @@ class HeadingIntake:
                 continue
             heading = self._heading(msg, base_T_imu[:3, :3])
             turn = float(frame.convergence_rad(near_xy)) + imu_offset_rad(self._settings)
-            self._buffer.add_heading(stamp, heading.yaw_rad + turn, heading.sigma_rad)
+            self._add(stamp, heading.yaw_rad + turn, heading.sigma_rad)
             self.from_imu = True
             waiting.clear()         # older than a heading that is known, they are not needed
         self._imus = deque(waiting, maxlen=_PENDING)
         return (f'nobody says how {str(waiting[0].header.frame_id)!r} is mounted (TF)'
                 if waiting else '')
+
+    def _add(self, stamp: int, yaw_map_rad: float, sigma_rad: float) -> None:
+        self._buffer.add_heading(stamp, yaw_map_rad, sigma_rad)
+        self.turns.add(stamp, np.array([yaw_map_rad]), sigma_rad)
 
     def _base_T(self, frame_id: str, stamp: int) -> Array | None:
         return self._mounting(frame_id, stamp) if frame_id else np.eye(4)

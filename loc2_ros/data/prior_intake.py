@@ -16,7 +16,9 @@ import threading
 from typing import Any, Callable, Mapping
 
 from loc2_ros.core.frames import LocalFrame
+from loc2_ros.core.leaps import Leaps, POSITION
 from loc2_ros.core.motion import Odometry
+from loc2_ros.core.predict import by_changes, by_odometry, first_known
 from loc2_ros.core.seed import Seed
 from loc2_ros.core.values import Array, Fix, Prior, Reason, Rejection
 from loc2_ros.data.bad_message import BadMessage
@@ -47,7 +49,10 @@ class PriorIntake:
         self._sources = PriorSources(settings, mounting, self.odometry)
         self._headings = HeadingIntake(settings, mounting, self._sources.gnss,
                                        self.odometry.between)
-        self._supervisor = Supervisor(settings, self.odometry)
+        self._moves = Leaps(POSITION)
+        self._supervisor = Supervisor(settings, first_known(
+            by_odometry(self.odometry.between),
+            by_changes(self._moves, self._headings.turns)), self.odometry)
         self._frame: LocalFrame | None = None
         self._fixes: deque[tuple[int, Position]] = deque(maxlen=_PENDING)
         self._last_xy = np.zeros(2)
@@ -184,7 +189,8 @@ class PriorIntake:
         with self._changed:
             self._epoch += 1
             self._fixes.clear()
-            for part in (self._sources, self._headings, self._supervisor, self.odometry):
+            for part in (self._sources, self._headings, self._moves, self._supervisor,
+                         self.odometry):
                 part.clear()
             self.last_problem = ''
             self._changed.notify_all()
@@ -207,6 +213,7 @@ class PriorIntake:
             self._last_xy = self._frame.forward(position.lat_deg, position.lon_deg)
             self._sources.gnss.add_position(stamp, self._last_xy, position.sigma_m)
             self._headings.add_position(stamp, self._last_xy, position.sigma_m)
+            self._moves.add(stamp, self._last_xy, position.sigma_m)
             self.last_problem = ''
 
     def _drain(self) -> None:

@@ -12,6 +12,7 @@ import math
 from typing import Any, Mapping
 
 from loc2_ros.core.motion import Odometry
+from loc2_ros.core.predict import Predict
 from loc2_ros.core.reseed import Reseeding
 from loc2_ros.core.trust import Trust, TrustLimits
 from loc2_ros.core.values import Fix, Pose2, Prior, Reason, Rejection, wrap_pi
@@ -28,9 +29,14 @@ _NOT_ABOUT_THE_PLACE = (Reason.MODEL_ERROR, Reason.NO_DEPTH)
 class Supervisor:
     """Judges fixes by those before them, and priors by fixes."""
 
-    def __init__(self, settings: Mapping[str, Any], odometry: Odometry) -> None:
-        """Start without any fix; ``odometry`` is that of base_link."""
-        self._trust = Trust(odometry.between, TrustLimits(), odometry.was_reset)
+    def __init__(self, settings: Mapping[str, Any], predict: Predict,
+                 odometry: Odometry) -> None:
+        """
+        Start without any fix.
+
+        :param predict: where a fix puts base_link later.
+        """
+        self._trust = Trust(predict, TrustLimits(), odometry.was_reset)
         self._reseeding = Reseeding(0.0, 0)
         self.disagreements = 0      # fixes in a row that the filter's pose is away from
         self.disagreement_m = 0.0   # how far, at the last fix
@@ -57,7 +63,7 @@ class Supervisor:
         return self._reseeding.wants_gnss(stamp_ns)
 
     def checked(self, prior: Prior | Rejection) -> Prior | Rejection:
-        """Refuse a prior that is far from where odometry takes the last fixes, or far turned."""
+        """Refuse a prior that is far from where the last fixes lead, or far turned."""
         if isinstance(prior, Rejection):
             return prior
         expected = self._trust.predicted(prior.stamp_ns)
@@ -68,13 +74,13 @@ class Supervisor:
         if jump > self._max_jump_m:
             return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
                              {'jump_m': jump, 'max_jump_m': self._max_jump_m},
-                             'the fix is not where odometry takes the last poses')
+                             'the fix is not where the last poses lead')
         # A wrong heading can lead to one wrong place again and again, which would look like trust
         if turn > _MAX_TURN_RAD:
             return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
                              {'turn_deg': math.degrees(turn),
                               'max_turn_deg': math.degrees(_MAX_TURN_RAD)},
-                             'the heading is not that to which odometry takes the last poses')
+                             'the heading is not that to which the last poses lead')
         return prior
 
     def settle(self, result: Fix | Rejection, prior: Prior,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import math
 from typing import Any
 
+from loc2_ros.core.predict import by_odometry
 from loc2_ros.core.reseed import Reseeding
 from loc2_ros.core.trust import Trust, TrustLimits
 from loc2_ros.core.values import Fix, Pose2, Reason, Rejection
@@ -42,7 +43,7 @@ def judged(trust: Trust, fixes: Sequence[Fix]) -> list[bool]:
 
 
 def test_a_stray_fix_is_refused_with_its_distance_and_the_next_good_one_is_taken() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     assert judged(trust, [fix(0.1 * k) for k in range(10)]) == [True] * 10
     refused = trust.judge(fix(1.0, (0.0, 30.0)))
     assert isinstance(refused, Rejection) and refused.reason is Reason.INNOVATION
@@ -53,7 +54,7 @@ def test_a_stray_fix_is_refused_with_its_distance_and_the_next_good_one_is_taken
 
 
 def test_a_flipped_heading_is_refused() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     trust.judge(fix(0.0))
     refused = trust.judge(fix(0.1, yaw=math.pi))
     assert isinstance(refused, Rejection)
@@ -61,7 +62,7 @@ def test_a_flipped_heading_is_refused() -> None:
 
 
 def test_an_uncertain_fix_may_be_further_off() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     trust.judge(fix(0.0))
     assert isinstance(trust.judge(fix(0.1, (0.0, 15.0))), Rejection)
     assert isinstance(trust.judge(fix(0.2, (0.0, 15.0), sigma=3.0)), Fix)
@@ -69,7 +70,7 @@ def test_an_uncertain_fix_may_be_further_off() -> None:
 
 @pytest.mark.parametrize('length_s', [1.0, 10.0, 300.0])
 def test_a_wrong_chain_however_long_gives_way_within_seconds(length_s: float) -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     count = round(10 * length_s)
     assert all(judged(trust, [fix(0.1 * k, (0.0, 40.0)) for k in range(count)]))
     right = judged(trust, [fix(length_s + 0.1 * k) for k in range(100)])
@@ -78,7 +79,7 @@ def test_a_wrong_chain_however_long_gives_way_within_seconds(length_s: float) ->
 
 
 def test_right_fixes_win_although_wrong_ones_of_the_old_chain_keep_coming() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     judged(trust, [fix(0.1 * k, (0.0, 40.0)) for k in range(100)])
     mixed = [fix(10.0 + 0.1 * k, (0.0, 40.0) if k % 4 == 0 else (0.0, 0.0)) for k in range(200)]
     accepted = judged(trust, mixed)
@@ -88,7 +89,7 @@ def test_right_fixes_win_although_wrong_ones_of_the_old_chain_keep_coming() -> N
 
 
 def test_stray_fixes_do_not_take_the_lead_however_many() -> None:
-    trust, rng = Trust(east, LIMITS), np.random.default_rng(1)
+    trust, rng = Trust(by_odometry(east), LIMITS), np.random.default_rng(1)
     judged(trust, [fix(0.1 * k) for k in range(30)])
     strays = [fix(3.0 + 0.1 * k, (rng.uniform(30, 500), rng.uniform(30, 500)))
               for k in range(50)]
@@ -97,7 +98,7 @@ def test_stray_fixes_do_not_take_the_lead_however_many() -> None:
 
 
 def test_fixes_that_agree_with_nothing_are_refused_for_memory_s_at_most() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     trust.judge(fix(0.0))
     scattered = [fix(0.7 * k, (100.0 * k, 50.0 * (k % 7))) for k in range(1, 50)]
     accepted = judged(trust, scattered)
@@ -106,14 +107,14 @@ def test_fixes_that_agree_with_nothing_are_refused_for_memory_s_at_most() -> Non
 
 
 def test_after_a_tunnel_the_first_fix_is_taken() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     judged(trust, [fix(0.1 * k) for k in range(50)])
     assert isinstance(trust.judge(fix(65.0, (80.0, 20.0))), Fix)
 
 
 def test_without_odometry_or_across_its_reset_nothing_is_compared() -> None:
     known = [True]
-    trust = Trust(lambda a, b: east(a, b) if known[0] else None, LIMITS)
+    trust = Trust(by_odometry(lambda a, b: east(a, b) if known[0] else None), LIMITS)
     trust.judge(fix(0.0))
     assert isinstance(trust.judge(fix(0.1, (0.0, 50.0))), Rejection)
     known[0] = False
@@ -124,7 +125,8 @@ def test_without_odometry_or_across_its_reset_nothing_is_compared() -> None:
 
 def test_odometry_that_is_missing_for_an_image_lets_no_stray_fix_in() -> None:
     known, reset = [True], [False]
-    trust = Trust(lambda a, b: east(a, b) if known[0] else None, LIMITS, lambda a, b: reset[0])
+    trust = Trust(by_odometry(lambda a, b: east(a, b) if known[0] else None), LIMITS,
+                  lambda a, b: reset[0])
     judged(trust, [fix(0.1 * k) for k in range(10)])
     known[0] = False
     assert judged(trust, [fix(1.0, (0.0, 50.0)), fix(1.1, yaw=math.pi)]) == [False, False]
@@ -138,14 +140,14 @@ def test_odometry_that_is_missing_for_an_image_lets_no_stray_fix_in() -> None:
 @pytest.mark.parametrize('off', [{'off': (0.0, 30.0)}, {'yaw': math.pi}])
 def test_of_two_places_that_alternate_only_the_first_is_published(
         period_s: float, off: dict[str, Any]) -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     accepted = judged(trust, [fix(period_s * k, **(off if k % 2 else {})) for k in range(200)])
     assert accepted == [True, False] * 100
 
 
 @pytest.mark.parametrize('drift_mps', [5.0, 20.0])
 def test_a_chain_cannot_be_dragged_away_step_by_step(drift_mps: float) -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     judged(trust, [fix(0.1 * k) for k in range(100)])
     dragged = [fix(10.0 + 0.1 * k, (0.0, 0.1 * k * drift_mps)) for k in range(300)]
     accepted = judged(trust, dragged)
@@ -155,27 +157,28 @@ def test_a_chain_cannot_be_dragged_away_step_by_step(drift_mps: float) -> None:
 
 def test_fixes_that_scatter_and_odometry_that_slips_are_all_taken() -> None:
     rng = np.random.default_rng(3)
-    trust = Trust(lambda a, b: Pose2(1.02 * SPEED * (b - a) / S, 0.0, 0.003 * (b - a) / S),
-                  LIMITS)
+    slipping = by_odometry(
+        lambda a, b: Pose2(1.02 * SPEED * (b - a) / S, 0.0, 0.003 * (b - a) / S))
+    trust = Trust(slipping, LIMITS)
     fixes = [fix(0.2 * k, tuple(rng.normal(0.0, 1.5, 2)), rng.normal(0.0, 0.03), sigma=1.5)
              for k in range(1000)]
     assert all(judged(trust, fixes))
 
 
 def test_zero_switches_it_off() -> None:
-    trust = Trust(east, TrustLimits(max_innovation_m=0.0))
+    trust = Trust(by_odometry(east), TrustLimits(max_innovation_m=0.0))
     assert judged(trust, [fix(0.1 * k, (0.0, 1000.0 * k)) for k in range(5)]) == [True] * 5
 
 
 def test_slow_images_are_judged_as_fast_ones() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     judged(trust, [fix(2.0 * k, (0.0, 40.0)) for k in range(30)])
     right = judged(trust, [fix(60.0 + 2.0 * k) for k in range(6)])
     assert right == [False, False, False, True, True, True]     # 6 s are the first above 5
 
 
 def test_a_fault_soon_after_the_start_does_not_outvote_the_little_that_was_before() -> None:
-    trust = Trust(east, LIMITS)
+    trust = Trust(by_odometry(east), LIMITS)
     assert all(judged(trust, [fix(0.1 * k) for k in range(4)]))
     assert not any(judged(trust, [fix(0.4 + 0.1 * k, yaw=math.pi / 2) for k in range(40)]))
     assert isinstance(trust.judge(fix(4.5)), Fix)

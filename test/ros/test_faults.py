@@ -9,14 +9,13 @@ In every fault window nothing wrong may be published, and after it poses must be
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
 import re
 import time
 from typing import Any
 
 from fault_tools import answered, believe, error_m, EXPECTED, MS, no_wrong_fix, recovers
-from loc2_ros.core.values import Prior, Reason, Rejection
-import numpy as np
 import pytest
 from ros_world import BAG_TIME, FakeLocalizer, SECOND, stamp_of, TRUTH, World
 
@@ -35,7 +34,7 @@ def in_bag_time(world: World, fake: FakeLocalizer | None = None, **parameters: A
 
 
 def moment(world: World, node: Any, stamp: int, *, fix: tuple[float, float] | None = (12.5, -7.25),
-           imu: bool = True) -> str:
+           imu: bool = True, yaw: float = 0.6) -> str:
     """Play an image with its sensors at a stamp; return the reason, or 'fix'."""
     done = answered(node)
     world.set_clock(node, stamp)
@@ -43,7 +42,7 @@ def moment(world: World, node: Any, stamp: int, *, fix: tuple[float, float] | No
         if fix is not None:
             world.fix(ns, fix)
         if imu:
-            world.imu(ns, 0.6)
+            world.imu(ns, yaw)
     world.image(stamp)
     world.until(lambda: answered(node) > done, 'an answer')
     return str(node.stats.values()['reason'] or 'fix')
@@ -131,22 +130,20 @@ def test_a_calibration_that_changes_while_driving_is_used_from_the_next_image_on
 
 # ---- priors and time ----------------------------------------------------------------------------
 
-def test_gnss_that_jumps_and_has_no_odometry_beside_it_is_refused_while_it_jumps(
-        world: World) -> None:
+@pytest.mark.parametrize('fault', ['receiver', 'compass'])
+def test_without_odometry_a_receiver_100_m_off_or_a_compass_90_degrees_off_is_noticed(
+        world: World, fault: str) -> None:
     fake = FakeLocalizer()
-
-    def near(image: Any, prior: Prior) -> Any:
-        """Find the vehicle where it is in the crop, and nothing where it is not."""
-        off = float(np.linalg.norm(prior.xy_map_m - TRUTH.xy_m))
-        return (Rejection(image.stamp_ns, Reason.FEW_MATCHES) if off > 40.0
-                else believe(image, Prior(prior.stamp_ns, TRUTH.xy_m, TRUTH.yaw_rad, 1.0, 0.1)))
-    fake.answer = near
+    fake.answer = believe
     node = in_bag_time(world, fake)
     told = []
-    for n in range(15):
-        place = (112.5, -7.25) if 5 <= n < 10 else (12.5, -7.25)
-        told.append(moment(world, node, BAG_TIME + (n + 1) * SECOND // 2, fix=place))
-    assert told[:5] == ['fix'] * 5 and 'fix' not in told[5:10] and told[11:] == ['fix'] * 4
+    for n in range(30):
+        lost = 10 <= n < 20
+        told.append(moment(
+            world, node, BAG_TIME + (n + 1) * SECOND // 2,
+            fix=(92.5, -67.25) if lost and fault == 'receiver' else (12.5, -7.25),
+            yaw=0.6 + math.pi / 2 if lost and fault == 'compass' else 0.6))
+    assert told == ['fix'] * 10 + ['prior_jump'] * 10 + ['fix'] * 10
     no_wrong_fix(world, TRUTH)
 
 

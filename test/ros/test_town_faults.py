@@ -67,11 +67,13 @@ class Faulty(Loop):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('odom_frame', ['odom', ''], ids=['odometry', 'no odometry'])
 def test_the_built_in_model_publishes_no_wrong_fix_while_gnss_or_compass_lie(
-        tmp_path: Path) -> None:
+        tmp_path: Path, odom_frame: str) -> None:
     make_world(1_000_022, tmp_path, frames=IMAGES, rate_hz=1.0, progress=False)
     with open_bag(tmp_path / 'drive.mcap') as bag:
         loop = Faulty(bag, tmp_path / 'map.mbtiles', gnss=Jumping(), prior__source='fix',
+                      odom_frame=odom_frame,
                       sensors=Sensors(scale=1.01, gyro_bias=math.radians(0.01)))
         loop.answers = []
         loop.run()
