@@ -21,9 +21,11 @@ import numpy as np
 _NS = 1e-9
 _LEAP_SIGMAS = 5.0
 _LEARN = 0.1                # the weight of each new measurement in the noise that they show
+_FEWEST = 3                 # measurements that make a velocity: before, a leap starts all anew
 # Errors wander: what is claimed for a measurement builds up over this time, not at once
 _WANDER_S = 10.0
 _HISTORY_S = 60.0
+_VAGUE = 1e6                # no deviation is larger: squares must stay finite
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Leaps:
     :param max_gap_s: over more than this without a believable measurement, nothing is known.
     """
 
-    def __init__(self, kind: Kind, max_gap_s: float = 2.0) -> None:
+    def __init__(self, kind: Kind, max_gap_s: float = 3.0) -> None:
         self._kind, self._max_gap_s = kind, max_gap_s
         self.clear()
 
@@ -92,7 +94,7 @@ class Leaps:
         self._stamps: list[int] = []
         self._offset: Array = np.zeros(1)
         self._noise = 0.0           # variance, as the measurements show it
-        self._believed_ns = 0
+        self._believed_ns = self._believed = 0      # the last one that was, and how many
         self.count = 0              # leaps
 
     def add(self, stamp_ns: int, value: Array, sigma: float) -> None:
@@ -102,7 +104,7 @@ class Leaps:
         :param value: (N,).
         :param sigma: the standard deviation per axis that is claimed for it.
         """
-        sigma = max(sigma, self._kind.floor)
+        sigma = min(max(sigma, self._kind.floor), _VAGUE)
         if self._states and (self._stamps[-1] - stamp_ns) * _NS > self._max_gap_s:
             self.clear()            # a recording that starts over
         if self._states and stamp_ns <= self._stamps[-1]:
@@ -112,16 +114,18 @@ class Leaps:
             return
         state = self._states[-1].moved(stamp_ns, self._kind.acceleration)._replace(claimed=sigma)
         off = self._difference(value + self._offset, state.x)
-        spread, square = state.xx + self._noise, float(np.mean(off ** 2))
+        spread = state.xx + self._noise
         limit = _LEAP_SIGMAS ** 2 * spread
-        shown = max(min(square, limit) - state.xx, self._kind.floor ** 2)
-        self._noise += _LEARN * (shown - self._noise)
-        if float(np.sum(off ** 2)) > limit:
+        self._learn(state, min(float(np.mean(off ** 2)), limit))
+        if float(np.sum(off ** 2)) <= limit:
+            state = _corrected(state, off, spread)
+            self._believed_ns, self._believed = stamp_ns, self._believed + 1
+        elif self._believed >= _FEWEST:
             self._offset = self._offset - off
             self.count += 1
         else:
-            state = _corrected(state, off, spread)
-            self._believed_ns = stamp_ns
+            self._begin(stamp_ns, value, sigma)
+            return
         self._append(state)
 
     def between(self, from_ns: int, to_ns: int) -> Change | None:
@@ -135,11 +139,17 @@ class Leaps:
 
     def _begin(self, stamp_ns: int, value: Array, sigma: float) -> None:
         unbroken = self._states[-1].unbroken + 1 if self._states else 0
-        self._offset, self._noise = np.zeros(len(value)), sigma ** 2
-        self._believed_ns = stamp_ns
+        self._noise = self._noise or sigma ** 2
+        self._offset, self._believed_ns, self._believed = np.zeros(len(value)), stamp_ns, 1
         self._append(_State(stamp_ns, unbroken, np.asarray(value, np.float64),
-                            np.zeros(len(value)), sigma ** 2, 0.0, self._kind.velocity ** 2,
-                            sigma))
+                            np.zeros(len(value)), max(sigma ** 2, self._noise), 0.0,
+                            self._kind.velocity ** 2, sigma))
+
+    def _learn(self, state: _State, square: float) -> None:
+        """Learn from how far a measurement is off, as far as the filter is not to blame."""
+        shown = max(square - state.xx, self._kind.floor ** 2)
+        share = self._noise / (state.xx + self._noise)
+        self._noise += _LEARN * share * (shown - self._noise)
 
     def _append(self, state: _State) -> None:
         self._states.append(state)

@@ -57,6 +57,7 @@ def sizes(node: Any) -> dict[str, int]:
         'transforms': sum(len(t.samples) for t in buffer._tracks.values()),
         'positions': len(intake._sources.gnss._position.stamps),
         'headings': len(intake._sources.gnss._heading.stamps),
+        'moves': len(intake._moves._states), 'turns': len(intake._headings.turns._states),
         'imus': len(intake._headings._imus), 'odometry': len(intake.odometry._stamps),
         'keys': len(node.values())}
 
