@@ -166,6 +166,11 @@ class PriorIntake:
                 return replace(prior, detail=prior.detail + _because(self.last_problem))
             return prior
 
+    def rests(self, stamp: int) -> bool:
+        """Return whether an image is not needed, because base_link has hardly moved."""
+        with self._changed:
+            return self._supervisor.rests(stamp)
+
     def settle(self, result: Fix | Rejection, prior: Prior) -> Fix | Rejection:
         """
         Judge what became of the image that was last asked for, and learn from it.

@@ -8,6 +8,7 @@ Not safe under threads by itself: ``PriorIntake`` owns it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 from typing import Any, Mapping
 
@@ -36,7 +37,9 @@ class Supervisor:
 
         :param predict: where a fix puts base_link later.
         """
+        self._predict = predict
         self._trust = Trust(predict, TrustLimits(), odometry.was_reset)
+        self._last: Fix | None = None
         self._reseeding = Reseeding(0.0, 0)
         self.disagreements = 0      # fixes in a row that the filter's pose is away from
         self.disagreement_m = 0.0   # how far, at the last fix
@@ -51,16 +54,28 @@ class Supervisor:
         self._reseeding.period_s = settings['prior.reseed_period']
         self._reseeding.max_rejected = settings['gate.max_consecutive']
         self._max_jump_m = settings['prior.max_jump']
+        self._min_distance_m = settings['min_distance']
+        self._longest_rest_s = settings['tf.max_age'] / 2.0
 
     def clear(self) -> None:
         """Forget all fixes."""
         self._trust.clear()
         self._reseeding.clear()
+        self._last = None
         self.disagreements = 0
 
     def wants_gnss(self, stamp_ns: int) -> bool:
         """Return whether a prior should come from GNSS rather than from a filter."""
         return self._reseeding.wants_gnss(stamp_ns)
+
+    def rests(self, stamp_ns: int) -> bool:
+        """Return whether base_link has hardly moved since the last fix, by ``min_distance``."""
+        last = self._last
+        if last is None or not 0 <= (stamp_ns - last.stamp_ns) * 1e-9 < self._longest_rest_s:
+            return False
+        now = self._predict(last, stamp_ns) if self._min_distance_m > 0.0 else None
+        return now is not None and float(np.linalg.norm(
+            now.map_T_base.xy_m - last.map_T_base.xy_m)) < self._min_distance_m
 
     def checked(self, prior: Prior | Rejection) -> Prior | Rejection:
         """Refuse a prior that is far from where the last fixes lead, or far turned."""
@@ -95,6 +110,7 @@ class Supervisor:
             result = self._trust.judge(result)
         from_gnss = prior.source == 'fix'
         if isinstance(result, Fix):
+            self._last = replace(result, evidence=None)     # not its pictures
             agrees = own is None or self._compare(result, own)
             self._reseeding.accepted(result.stamp_ns, from_gnss, agrees)
         elif result.reason not in _NOT_ABOUT_THE_PLACE:

@@ -170,6 +170,10 @@ class Twin:
         if stamp > self._last_ns and self._skipped(stamp):
             self.rows.append(Row(stamp, DROPPED, detail='max_rate'))
             return
+        if stamp > self._last_ns and self._intake.rests(stamp):
+            self._last_ns = stamp
+            self.rows.append(Row(stamp, DROPPED, detail='min_distance'))
+            return
         result, prior = self._localize(message, stamp)
         now = time.perf_counter()
         if isinstance(result, Fix):

@@ -22,7 +22,8 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     'input': {
         'state': 'lifecycle state of the node',
         'images_received': 'image messages that arrived',
-        'images_dropped': 'images overtaken by a newer one, or skipped by max_rate or ~/enable',
+        'images_dropped': 'images overtaken by a newer one, or skipped by max_rate, min_distance '
+                          'or ~/enable',
         'image_age_s': 'age of the last image on arrival, node clock',
         'image_rate_hz': 'rate of arrival over the last seconds, wall clock',
         'image_silence_s': 'wall time since the last image',

@@ -49,10 +49,11 @@ class Outcome:
     """
     What became of an image, and what it was made of, as far as it came.
 
+    :param result: None where the image was not needed.
     :param prior: as it was used.
     """
 
-    result: Fix | Rejection
+    result: Fix | Rejection | None
     image: Image | None = None
     prior: Prior | None = None
 
@@ -68,11 +69,12 @@ class FramePath:
         self._info_topic = info_topic
         self.camera: Camera | BadMessage | None = None
 
-    def run(self, job: Job, stopped: Callable[[], bool]) -> Outcome:
+    def run(self, job: Job, stopped: Callable[[], bool], asked: bool) -> Outcome:
         """
         Localize one image.
 
         :param stopped: true when waiting has become pointless.
+        :param asked: whether somebody wants just this one.
         """
         camera_frame = self.settings['camera_frame'] or job.msg.header.frame_id
         self._frames.ensure_static(camera_frame)
@@ -85,6 +87,8 @@ class FramePath:
         if isinstance(mount, Rejection):
             return Outcome(mount, image)
         self._wait(job.stamp_ns, stopped)
+        if not asked and self._intake.rests(job.stamp_ns):
+            return Outcome(None, image)
         prior = self._intake.at(job.stamp_ns)
         if isinstance(prior, Rejection):
             return Outcome(prior, image)

@@ -139,6 +139,9 @@ PARAMS: tuple[Param, ...] = (
          low=0.01, high=180.0),
     _row('max_rate', 0.0, 'Hz', 'Use at most this many images per second; 0: all.',
          low=0.0, high=1000.0),
+    _row('min_distance', 0.0, 'm',
+         'After a pose use no image before base_link has moved this far, but one in half of '
+         'tf.max_age; 0: all.', low=0.0, high=1000.0),
     _row('max_image_age', 2.0, 's', 'Reject an image older than this on arrival; 0: never.',
          low=0.0, high=3600.0),
     _row('ransac.threshold', 0.0, 'm',

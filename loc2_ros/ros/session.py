@@ -181,9 +181,10 @@ class Session:
 
     def _work(self, job: Job) -> None:
         """Localize one image and publish; runs in the worker thread."""
+        asked = bool(self._callers)
         answer = self._callers.take()
         try:
-            answer(*self._localize(job))
+            answer(*self._localize(job, asked))
         except Exception:   # noqa: B902 (a dead worker would be a silent node)
             detail = traceback.format_exc()
             last = detail.strip().splitlines()[-1]
@@ -192,15 +193,18 @@ class Session:
                 self._node.get_logger().error(f'the worker failed:\n{detail}')
                 self._results.reject(Rejection(job.stamp_ns, Reason.MODEL_ERROR, detail=last))
 
-    def _localize(self, job: Job) -> tuple[bool, str]:
+    def _localize(self, job: Job, asked: bool) -> tuple[bool, str]:
         """Return whether there is a fix, and the sentence about it."""
         def stopped() -> bool:
             return not self._open or job.epoch != self._epoch
-        outcome = self._path.run(job, stopped)
+        outcome = self._path.run(job, stopped, asked)
         self._answer_resets()
         if stopped() or not self._node.context.ok():
             self._stats.dropped()       # from before a jump of time, or nobody is left
             return False, 'the result was dropped: time jumped, or the node was deactivated'
+        if outcome.result is None:
+            self._stats.dropped()
+            return False, 'the image was not needed: base_link has moved less than min_distance'
         if isinstance(outcome.result, Fix):
             said = self._results.fix(outcome.result, self._intake.frame)
         else:

@@ -168,6 +168,16 @@ def test_max_rate_drops_images_and_counts_them(drive: Path) -> None:
     assert (metrics['frames'], metrics['fixes'], metrics['dropped']) == (12, 6, 6)
 
 
+def test_min_distance_drops_images_of_a_vehicle_that_hardly_moves(drive: Path) -> None:
+    every = run(drive)
+    far = run(drive, changes={'min_distance': 100.0, 'tf.max_age': 60.0})
+    assert outcomes(far) == ['fix'] + ['dropped'] * (IMAGES - 1)
+    assert far.rows[1].detail == 'min_distance'
+    near = run(drive, changes={'min_distance': 0.01})
+    assert outcomes(near) == outcomes(every)
+    assert near.rows[-1].estimate == every.rows[-1].estimate
+
+
 def test_what_the_localizer_refuses_is_counted_with_its_reason(drive: Path) -> None:
     class Refuses:
 

@@ -14,6 +14,7 @@ import pytest
 from ros_world import (
     BAG_TIME, DATUM, FakeLocalizer, LATCHED, OFFSET, SECOND, stamp_of, TRUTH, World, yaw_of)
 from sensor_msgs.msg import NavSatFix
+from std_srvs.srv import Trigger
 
 CAMERA = [1.4, -0.3, 1.6, -math.pi / 2, 0.0, -math.pi / 2 + 0.8]    # ahead, to the right, turned
 ODOM = [3.0, 4.0, 0.0, 0.0, 0.0, 0.3]
@@ -91,6 +92,30 @@ def test_from_every_source_the_pose_is_that_of_base_link_at_the_image_s_stamp(
         assert np.linalg.eigvalsh(covariance)[0] > 0.0
     assert {p.source for p in node.fake.priors} == {source}
     world.shows('input', 'prior_source', source)
+
+
+def test_a_vehicle_that_hardly_moves_is_looked_at_now_and_then_and_when_somebody_asks(
+        world: World) -> None:
+    node = world.start(odom_frame='odom', use_sim_time=True, prior__wait=0.5, min_distance=2.0)
+    world.set_clock(node, BAG_TIME)
+    calibrated(world, node)
+    used, ask = [], None
+    for n in range(24):         # 0.5 m per image, then it stands
+        stamp = BAG_TIME + (n + 1) * SECOND // 5
+        world.set_clock(node, stamp)
+        if n == 22:
+            ask = world.ask(Trigger, '/loc2/localize')
+            world.until(lambda: node.session._callers, 'the caller')
+        moment(world, stamp, odom=[0.5 * min(n, 8), 0.0, 0.0, 0.0, 0.0, 0.0])
+        settled(world, node, n + 1)
+        if node.stats.values()['fixes'] > len(used):
+            used.append(n)
+    # Then by half of tf.max_age, which is 12.5 images, so that map -> odom goes on
+    assert used == [0, 4, 8, 21, 22]
+    assert ask is not None
+    world.until(ask.done, 'the answer')
+    assert ask.result().success
+    assert node.stats.values()['images_dropped'] == 19
 
 
 def test_gnss_that_stops_is_held_for_max_age_and_taken_up_again(world: World) -> None:
