@@ -100,9 +100,10 @@ def localizer_of(model: Model, settings: LocalizerSettings, frame: LocalFrame) -
     """Make the localizer of a loaded model; see `load_localizer`."""
     contract = _sized(model.contract, settings)
     _check_camera(contract, settings)
-    if contract.needs_heading and settings.heading == 'none':
-        raise ModelError(f'the model {contract.name} needs a heading prior; set prior.heading to '
-                         'imu, or take a model that needs none, such as kitti_ori180')
+    try:
+        contract.check_heading(settings.heading)
+    except ContractError as error:
+        raise ModelError(str(error)) from None
     depth = DEPTH_SOURCES[settings.depth_source](settings, model.device, model.dtype)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '

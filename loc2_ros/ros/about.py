@@ -14,7 +14,7 @@ from loc2_ros.core.values import Array
 from loc2_ros.maps.values import MapError, MapStore
 from loc2_ros.maps.verify import age_years
 from loc2_ros.ros.frame_path import Localizer
-from loc2_ros.ros.params import localizer_settings
+from loc2_ros.ros.params import localizer_settings, ParameterError
 import numpy as np
 
 _NVIDIA = Path('/proc/driver/nvidia/version')    # there with the driver
@@ -45,6 +45,22 @@ def open_map(settings: Mapping[str, Any]) -> MapStore:
     """
     from loc2_ros.loading import LocalizerSettings, open_map as open_it
     return open_it(LocalizerSettings(**localizer_settings(settings)))
+
+
+def check_model(localizer: Any, settings: Mapping[str, Any]) -> None:
+    """
+    Check parameters against the model that is loaded, if one is.
+
+    :raises ParameterError: it cannot work with them.
+    """
+    contract = getattr(localizer, 'contract', None)
+    if contract is None:
+        return
+    from loc2_ros.model.contract import ContractError
+    try:
+        contract.check_heading(settings['prior.heading'])
+    except ContractError as error:
+        raise ParameterError(str(error)) from error
 
 
 def about_model(localizer: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, Mapping
 
 from loc2_ros.ros.params import (BY_NAME, check, check_together, Param, ParameterError, PARAMS,
                                  unknown)
@@ -49,14 +49,22 @@ def values(node: Node, table: tuple[Param, ...] = PARAMS) -> dict[str, Any]:
     return {param.name: plain(node.get_parameter_or(param.name, None)) for param in table}
 
 
-def verdict(node: Node, parameters: list[Parameter]) -> SetParametersResult:
-    """Judge a change at run time as a whole, without effects; the node polls its parameters."""
+def verdict(node: Node, parameters: list[Parameter],
+            check_more: Callable[[Mapping[str, Any]], None] = lambda values: None,
+            ) -> SetParametersResult:
+    """
+    Judge a change at run time as a whole, without effects; the node polls its parameters.
+
+    :param check_more: takes all values as they would be; raises ParameterError.
+    """
     changed = {p.name: plain(p) for p in parameters if p.name in BY_NAME}
     try:
         for name, value in changed.items():
             check(name, value)
         if changed:
-            check_together({**values(node), **changed})
+            wanted = {**values(node), **changed}
+            check_together(wanted)
+            check_more(wanted)
     except ParameterError as error:
         return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)

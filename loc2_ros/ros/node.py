@@ -12,7 +12,7 @@ from typing import Any, Callable, Mapping
 
 from loc2_ros.core.frames import LocalFrame
 from loc2_ros.maps.values import MapError
-from loc2_ros.ros.about import about_map, about_model, about_place, fell_back, load
+from loc2_ros.ros.about import about_map, about_model, about_place, check_model, fell_back, load
 from loc2_ros.ros.datum import datum_from_settings
 from loc2_ros.ros.declare import declare, values, verdict
 from loc2_ros.ros.frame_path import Localizer
@@ -45,12 +45,13 @@ class Loc2Node(LifecycleNode):
         """
         super().__init__('loc2', **node)
         self.settings = declare(self)
-        self.add_on_set_parameters_callback(lambda given: verdict(self, given))
+        self.localizer: Localizer | None = None
+        self.add_on_set_parameters_callback(lambda given: verdict(
+            self, given, lambda wanted: check_model(self.localizer, wanted)))
         self.stats = Stats()
         self.tf_buffer = Transforms(self)
         self.session: Session | None = None
         self._factory = localizer_factory
-        self.localizer: Localizer | None = None
         self.state = 'unconfigured'
         self._about: dict[str, Any] = {}        # what configure found out, for diagnostics
         self._datum: tuple[LocalFrame, str] | None = None

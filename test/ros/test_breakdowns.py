@@ -118,7 +118,7 @@ def test_the_real_pipeline_tells_a_gpu_out_of_memory_and_goes_on(
     path = grey_map(tmp_path / 'map.mbtiles', 90)
     node = world.start(factory=load, map__path=str(path), device='cpu')
     world.ready(node)
-    net = node._localizer.network.model.net
+    net = node.localizer.network.model.net
     full = torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
 
     def ground(*args: Any, **more: Any) -> Any:
@@ -137,6 +137,19 @@ def test_the_real_pipeline_tells_a_gpu_out_of_memory_and_goes_on(
     world.until(lambda: answered(node) > done, 'an answer')
     assert node.stats.values()['rejected.model_error'] == 2
     world.level('model', 0)
+
+
+def test_a_heading_that_the_model_needs_is_not_taken_from_it_at_run_time(
+        world: World, tmp_path: Path) -> None:
+    from rclpy.parameter import Parameter
+    node = world.start(factory=load, map__path=str(grey_map(tmp_path / 'map.mbtiles', 90)),
+                       device='cpu')
+
+    def asked(source: str) -> Any:
+        return node.set_parameters([Parameter('prior.heading', value=source)])[0]
+    refused = asked('none')
+    assert not refused.successful and 'mini needs a heading prior' in refused.reason
+    assert asked('course').successful
 
 
 @pytest.mark.parametrize('end', ['shutdown', 'deactivate', 'destroy'])
