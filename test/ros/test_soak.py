@@ -114,6 +114,14 @@ class Drive:
             assert time.monotonic() < end, self.world.describe()
             time.sleep(2e-4)
 
+    def hears_tf(self) -> bool:
+        """Send odometry once more, and return whether the node has it."""
+        for transform in self.tf.transforms:
+            transform.header.stamp = stamp_to_msg(self.stamp)
+        self.world.publishers['tf'].publish(self.tf)
+        time.sleep(0.02)
+        return self.node.session._frames.odometry(self.stamp) is not None
+
     def fault(self, kind: int) -> None:
         """Bring about a fault; 0 is one of every image."""
         world, fake = self.world, self.node.fake
@@ -131,7 +139,9 @@ class Drive:
             for change in (self.node.trigger_deactivate, self.node.trigger_activate):
                 self.settle(self.node.spinner.executor.create_task(change).done)
             world.connect()
-            world.until(world.publishers['tf'].get_subscription_count, 'the node to hear tf')
+            # A new reliable reader may get nothing before the writer's next heartbeat, which is
+            # every 3 s: nothing on a vehicle, 300 s of this drive
+            world.until(self.hears_tf, 'the node to hear tf')
             world.info()
             world.until(lambda: self.node.session._mounting('camera') is not None, 'tf')
         elif kind == 9:
