@@ -122,6 +122,14 @@ class Drive:
         time.sleep(0.02)
         return self.node.session._frames.odometry(self.stamp) is not None
 
+    def hears_images(self) -> bool:
+        """Send one more image, and return whether the node has had any."""
+        self.stamp += PERIOD
+        self.image.header.stamp = stamp_to_msg(self.stamp)
+        self.world.publishers['image'].publish(self.image)
+        time.sleep(0.02)
+        return answered(self.node) > 0
+
     def fault(self, kind: int) -> None:
         """Bring about a fault; 0 is one of every image."""
         world, fake = self.world, self.node.fake
@@ -142,6 +150,7 @@ class Drive:
             # A new reliable reader may get nothing before the writer's next heartbeat, which is
             # every 3 s: nothing on a vehicle, 300 s of this drive
             world.until(self.hears_tf, 'the node to hear tf')
+            world.until(self.hears_images, 'the node to hear images')
             world.info()
             world.until(lambda: self.node.session._mounting('camera') is not None, 'tf')
         elif kind == 9:
