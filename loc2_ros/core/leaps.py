@@ -21,6 +21,9 @@ import numpy as np
 _NS = 1e-9
 _LEAP_SIGMAS = 5.0
 _LEARN = 0.1                # the weight of each new measurement in the noise that they show
+_HARDEST = 2.5              # times the acceleration of a kind is the most that there is
+_BACK = 5                   # old ones in a row: it is not they that are late, time has gone back
+_ROW = 5                    # leaps in a row that are bridged; after so many nothing is known
 _FEWEST = 3                 # measurements that make a velocity: before, a leap starts all anew
 # Errors wander: what is claimed for a measurement builds up over this time, not at once
 _WANDER_S = 10.0
@@ -81,7 +84,7 @@ class Leaps:
     """
     Measurements of one quantity, the leaps taken out.
 
-    :param max_gap_s: over more than this without a believable measurement, nothing is known.
+    :param max_gap_s: over more than this without a measurement, nothing is known.
     """
 
     def __init__(self, kind: Kind, max_gap_s: float = 3.0) -> None:
@@ -94,7 +97,8 @@ class Leaps:
         self._stamps: list[int] = []
         self._offset: Array = np.zeros(1)
         self._noise = 0.0           # variance, as the measurements show it
-        self._believed_ns = self._believed = 0      # the last one that was, and how many
+        self._believed = self._row = 0      # measurements since the start, leaps since the last
+        self._late = 0
         self.count = 0              # leaps
 
     def add(self, stamp_ns: int, value: Array, sigma: float) -> None:
@@ -105,24 +109,32 @@ class Leaps:
         :param sigma: the standard deviation per axis that is claimed for it.
         """
         sigma = min(max(sigma, self._kind.floor), _VAGUE)
-        if self._states and (self._stamps[-1] - stamp_ns) * _NS > self._max_gap_s:
-            self.clear()            # a recording that starts over
         if self._states and stamp_ns <= self._stamps[-1]:
-            return
-        if not self._states or (stamp_ns - self._believed_ns) * _NS > self._max_gap_s:
+            self._late += (self._stamps[-1] - stamp_ns) * _NS > self._max_gap_s
+            if self._late < _BACK:
+                return
+            self.clear()            # a recording that starts over
+        self._late = 0
+        if not self._states or (stamp_ns - self._stamps[-1]) * _NS > self._max_gap_s:
             self._begin(stamp_ns, value, sigma)
             return
-        state = self._states[-1].moved(stamp_ns, self._kind.acceleration)._replace(claimed=sigma)
+        last = self._states[-1]
+        state = last.moved(stamp_ns, self._kind.acceleration)._replace(claimed=sigma)
+        # What was learnt is how wrong the claims are
+        self._noise = max(self._noise * (sigma / last.claimed) ** 2, self._kind.floor ** 2)
         off = self._difference(value + self._offset, state.x)
         spread = state.xx + self._noise
-        limit = _LEAP_SIGMAS ** 2 * spread
+        # After a gap the filter is vague, but no vehicle can have done just anything
+        steady = last.moved(stamp_ns, 0.0).xx + self._noise
+        hardest = _HARDEST * self._kind.acceleration * ((stamp_ns - last.stamp_ns) * _NS) ** 2 / 2
+        limit = min(_LEAP_SIGMAS ** 2 * spread, (_LEAP_SIGMAS * math.sqrt(steady) + hardest) ** 2)
         self._learn(state, min(float(np.mean(off ** 2)), limit))
         if float(np.sum(off ** 2)) <= limit:
             state = _corrected(state, off, spread)
-            self._believed_ns, self._believed = stamp_ns, self._believed + 1
-        elif self._believed >= _FEWEST:
+            self._believed, self._row = self._believed + 1, 0
+        elif self._believed >= _FEWEST and self._row < _ROW:
             self._offset = self._offset - off
-            self.count += 1
+            self.count, self._row = self.count + 1, self._row + 1
         else:
             self._begin(stamp_ns, value, sigma)
             return
@@ -140,7 +152,7 @@ class Leaps:
     def _begin(self, stamp_ns: int, value: Array, sigma: float) -> None:
         unbroken = self._states[-1].unbroken + 1 if self._states else 0
         self._noise = self._noise or sigma ** 2
-        self._offset, self._believed_ns, self._believed = np.zeros(len(value)), stamp_ns, 1
+        self._offset, self._believed, self._row = np.zeros(len(value)), 1, 0
         self._append(_State(stamp_ns, unbroken, np.asarray(value, np.float64),
                             np.zeros(len(value)), max(sigma ** 2, self._noise), 0.0,
                             self._kind.velocity ** 2, sigma))
@@ -166,7 +178,7 @@ class Leaps:
             return None
         before = self._states[j - 1]
         if j == len(self._stamps):
-            late = (stamp_ns - self._believed_ns) * _NS > self._max_gap_s
+            late = (stamp_ns - before.stamp_ns) * _NS > self._max_gap_s
             return None if late else before.moved(stamp_ns, self._kind.acceleration)
         after = self._states[j]
         if before.unbroken != after.unbroken:

@@ -23,6 +23,7 @@ _SIGMAS = 3.0
 _AGREE_M, _AGREE_RAD = 5.0, math.radians(20.0)      # beyond the deviations
 # A heading that is wrong by less is one that the model and its gates can deal with
 _MAX_TURN_RAD = math.radians(45.0)
+_MOST_RAD = math.radians(30.0)      # the most that deviations add to it
 # These say nothing about where the vehicle is
 _NOT_ABOUT_THE_PLACE = (Reason.MODEL_ERROR, Reason.NO_DEPTH)
 
@@ -84,8 +85,9 @@ class Supervisor:
         expected = self._trust.predicted(prior.stamp_ns)
         if expected is None:
             return prior
+        # Vague claims must not make room for a receiver or a compass that is far off
         jump, turn = _beyond(prior, expected.map_T_base, expected.sigma_xy_m,
-                             expected.sigma_yaw_rad)
+                             expected.sigma_yaw_rad, (self._max_jump_m, _MOST_RAD))
         if jump > self._max_jump_m:
             return Rejection(prior.stamp_ns, Reason.PRIOR_JUMP,
                              {'jump_m': jump, 'max_jump_m': self._max_jump_m},
@@ -127,14 +129,19 @@ class Supervisor:
         return near
 
 
-def _beyond(prior: Prior, pose: Pose2, sigma_xy_m: float,
-            sigma_yaw_rad: float) -> tuple[float, float]:
-    """Return how much more than three deviations a prior is away and turned from a pose."""
-    away = _distance_m(prior, pose) - _SIGMAS * math.hypot(prior.sigma_xy_m, sigma_xy_m)
+def _beyond(prior: Prior, pose: Pose2, sigma_xy_m: float, sigma_yaw_rad: float,
+            most: tuple[float, float] = (math.inf, math.inf)) -> tuple[float, float]:
+    """
+    Return how much more than three deviations a prior is away and turned from a pose.
+
+    :param most: the most that three deviations may be, metres and radians.
+    """
+    away = _distance_m(prior, pose) - min(
+        _SIGMAS * math.hypot(prior.sigma_xy_m, sigma_xy_m), most[0])
     if prior.yaw_map_rad is None or prior.sigma_yaw_rad is None:
         return away, -math.inf
     turn = abs(wrap_pi(prior.yaw_map_rad - pose.yaw_rad))
-    return away, turn - _SIGMAS * math.hypot(prior.sigma_yaw_rad, sigma_yaw_rad)
+    return away, turn - min(_SIGMAS * math.hypot(prior.sigma_yaw_rad, sigma_yaw_rad), most[1])
 
 
 def _distance_m(prior: Prior, pose: Pose2) -> float:

@@ -148,10 +148,33 @@ def test_late_messages_are_left_and_a_recording_that_starts_over_begins_anew() -
     leaps.add(at(4.0), np.array([1e3, 1e3]), 1.0)
     a, b = leaps.between(at(1.0), at(4.5)), same.between(at(1.0), at(4.5))
     assert a is not None and b is not None and a.value == pytest.approx(b.value)
-    leaps.add(at(-100.0), np.array([7.0, 7.0]), 1.0)
-    leaps.add(at(-99.9), np.array([8.0, 7.0]), 1.0)
+    leaps.add(at(-100.0), np.array([7.0, 7.0]), 1.0)        # one alone is only very late
+    assert leaps.between(at(1.0), at(4.0)) is not None
+    for k in range(6):
+        leaps.add(at(-99.9 + 0.1 * k), np.array([8.0, 7.0]), 1.0)
     assert leaps.between(at(1.0), at(4.0)) is None
-    assert leaps.between(at(-100.0), at(-99.9)) is not None
+    assert leaps.between(at(-99.5), at(-99.4)) is not None
+
+
+@pytest.mark.parametrize(('rate_hz', 'gap_s'), [(1.0, 2.0), (2.0, 2.5), (10.0, 2.9)])
+def test_a_leap_within_a_short_gap_shows(rate_hz: float, gap_s: float) -> None:
+    leaps = Leaps(POSITION)
+    for k in range(round(60.0 * rate_hz)):
+        t = k / rate_hz
+        if not 25.0 - gap_s < t < 25.0:
+            leaps.add(at(t), town(t).xy_m + np.array([80.0, -60.0]) * (25.0 <= t < 45.0), 3.0)
+    assert leaps.count == 2
+    change = leaps.between(at(20.0), at(40.0))
+    assert change is not None
+    assert np.linalg.norm(change.value - town(40.0).xy_m + town(20.0).xy_m) < 45.0
+
+
+def test_what_was_claimed_before_a_receiver_was_ready_hides_no_leap() -> None:
+    leaps = Leaps(POSITION)
+    for k in range(61):
+        leaps.add(at(k), town(k).xy_m + np.array([80.0, -60.0]) * (25 <= k < 45),
+                  100.0 if k < 5 else 3.0)
+    assert leaps.count == 2
 
 
 def test_there_and_back_are_opposite() -> None:
