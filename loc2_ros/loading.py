@@ -100,10 +100,9 @@ def localizer_of(model: Model, settings: LocalizerSettings, frame: LocalFrame) -
     """Make the localizer of a loaded model; see `load_localizer`."""
     contract = _sized(model.contract, settings)
     _check_camera(contract, settings)
-    try:
-        contract.check_heading(settings.heading)
-    except ContractError as error:
-        raise ModelError(str(error)) from None
+    problem = contract.heading_problem(settings.heading)
+    if problem:
+        raise ModelError(problem)
     depth = DEPTH_SOURCES[settings.depth_source](settings, model.device, model.dtype)
     if depth.from_model and not contract.own_depth:
         raise ModelError(f'the model {contract.name} has no depth head; set depth.source to '

@@ -13,12 +13,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 import math
+from operator import attrgetter
 from typing import NamedTuple
 
-from loc2_ros.core.values import Array, wrap_pi
+from loc2_ros.core.values import Array, step_between
 import numpy as np
 
 _NS = 1e-9
+_STAMP = attrgetter('stamp_ns')
 _LEAP_SIGMAS = 5.0
 _LEARN = 0.1                # the weight of each new measurement in the noise that they show
 _HARDEST = 2.5              # times the acceleration of a kind is the most that there is
@@ -94,7 +96,6 @@ class Leaps:
     def clear(self) -> None:
         """Forget everything, as after a jump of the clock."""
         self._states: list[_State] = []
-        self._stamps: list[int] = []
         self._offset: Array = np.zeros(1)
         self._noise = 0.0           # variance, as the measurements show it
         self._believed = self._row = 0      # measurements since the start, leaps since the last
@@ -109,25 +110,26 @@ class Leaps:
         :param sigma: the standard deviation per axis that is claimed for it.
         """
         sigma = min(max(sigma, self._kind.floor), _VAGUE)
-        if self._states and stamp_ns <= self._stamps[-1]:
-            self._late += (self._stamps[-1] - stamp_ns) * _NS > self._max_gap_s
+        ahead_s = (stamp_ns - self._states[-1].stamp_ns) * _NS if self._states else math.inf
+        if ahead_s <= 0.0:
+            self._late += -ahead_s > self._max_gap_s
             if self._late < _BACK:
                 return
             self.clear()            # a recording that starts over
         self._late = 0
-        if not self._states or (stamp_ns - self._stamps[-1]) * _NS > self._max_gap_s:
+        if not self._states or ahead_s > self._max_gap_s:
             self._begin(stamp_ns, value, sigma)
             return
         last = self._states[-1]
         state = last.moved(stamp_ns, self._kind.acceleration)._replace(claimed=sigma)
         # What was learnt is how wrong the claims are
         self._noise = max(self._noise * (sigma / last.claimed) ** 2, self._kind.floor ** 2)
-        off = self._difference(value + self._offset, state.x)
+        off = step_between(state.x, value + self._offset, self._kind.circle)
         spread = state.xx + self._noise
         # After a gap the filter is vague, but no vehicle can have done just anything
-        steady = last.moved(stamp_ns, 0.0).xx + self._noise
-        hardest = _HARDEST * self._kind.acceleration * ((stamp_ns - last.stamp_ns) * _NS) ** 2 / 2
-        limit = min(_LEAP_SIGMAS ** 2 * spread, (_LEAP_SIGMAS * math.sqrt(steady) + hardest) ** 2)
+        pushed = self._kind.acceleration * ahead_s ** 2 / 2.0       # the deviation from that
+        hardest = _LEAP_SIGMAS * math.sqrt(spread - pushed ** 2) + _HARDEST * pushed
+        limit = min(_LEAP_SIGMAS ** 2 * spread, hardest ** 2)
         self._learn(state, min(float(np.mean(off ** 2)), limit))
         if float(np.sum(off ** 2)) <= limit:
             state = _corrected(state, off, spread)
@@ -165,19 +167,21 @@ class Leaps:
 
     def _append(self, state: _State) -> None:
         self._states.append(state)
-        self._stamps.append(state.stamp_ns)
-        old = bisect_left(self._stamps, state.stamp_ns - int(_HISTORY_S / _NS))
-        del self._states[:old], self._stamps[:old]
+        del self._states[:self._since(state.stamp_ns - int(_HISTORY_S / _NS))]
+
+    def _since(self, stamp_ns: int) -> int:
+        """Return the index of the first state at or after a stamp."""
+        return bisect_left(self._states, stamp_ns, key=_STAMP)
 
     def _at(self, stamp_ns: int) -> _State | None:
         """Return the filter at a stamp, a little beyond the newest measurement, too."""
-        j = bisect_left(self._stamps, stamp_ns)
-        if j < len(self._stamps) and self._stamps[j] == stamp_ns:
+        j = self._since(stamp_ns)
+        if j < len(self._states) and self._states[j].stamp_ns == stamp_ns:
             return self._states[j]
         if j == 0:
             return None
         before = self._states[j - 1]
-        if j == len(self._stamps):
+        if j == len(self._states):
             late = (stamp_ns - before.stamp_ns) * _NS > self._max_gap_s
             return None if late else before.moved(stamp_ns, self._kind.acceleration)
         after = self._states[j]
@@ -186,10 +190,6 @@ class Leaps:
         share = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
         return before._replace(stamp_ns=stamp_ns, xx=max(before.xx, after.xx),
                                x=before.x + share * (after.x - before.x))
-
-    def _difference(self, a: Array, b: Array) -> Array:
-        step = a - b
-        return np.array([wrap_pi(float(step[0]))]) if self._kind.circle else step
 
 
 def _corrected(state: _State, off: Array, spread: float) -> _State:

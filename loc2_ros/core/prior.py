@@ -14,7 +14,8 @@ from threading import Lock
 
 from loc2_ros.core.motion import (
     DRIFT_PER_M, DRIFT_RADPS, MAX_SPEED_MPS, Motion, travelled_m)
-from loc2_ros.core.values import Array, Pose2, Prior, Reason, Rejection, wrap_pi
+from loc2_ros.core.values import (
+    Array, Pose2, Prior, Reason, Rejection, step_between, wrap_pi)
 import numpy as np
 
 _NS = 1e-9
@@ -169,8 +170,7 @@ def _positive(sigma: float) -> bool:
 
 
 def _difference(track: _Track, i: int, j: int, circle: bool = False) -> Array:
-    step = track.values[j] - track.values[i]
-    return np.array([wrap_pi(float(step[0]))]) if circle else step
+    return step_between(track.values[i], track.values[j], circle)
 
 
 def _rate(track: _Track, i: int, default: float, circle: bool = False) -> float:

@@ -213,7 +213,7 @@ class Trust:
                        limits.max_innovation_rad + _SIGMAS * sigma_yaw + more_rad)
 
     def _extend(self, chain: _Chain, fix: Fix) -> None:
-        chain.last, chain.votes = _bare(fix), chain.votes + 1.0
+        chain.last, chain.votes = bare(fix), chain.votes + 1.0
         chain.count, chain.run = chain.count + 1, chain.run + 1
         if (fix.stamp_ns - chain.next_anchor.stamp_ns) * _NS >= self.limits.relocate_s:
             chain.anchor, chain.next_anchor = chain.next_anchor, chain.last
@@ -227,10 +227,10 @@ def _refusal(fix: Fix, off: _Offset) -> Rejection:
 
 
 def _begin(fix: Fix) -> _Chain:
-    bare = _bare(fix)
-    return _Chain(fix.stamp_ns, bare, bare, bare)
+    first = bare(fix)
+    return _Chain(fix.stamp_ns, first, first, first)
 
 
-def _bare(fix: Fix) -> Fix:
-    """Return a fix without its pictures, which would be kept as long as the chain."""
+def bare(fix: Fix) -> Fix:
+    """Return a fix without its pictures, which would be kept as long as it is remembered."""
     return replace(fix, evidence=None)

@@ -25,6 +25,12 @@ def wrap_pi(angle_rad: float) -> float:
     return (angle_rad + math.pi) % (2.0 * math.pi) - math.pi
 
 
+def step_between(before: Array, after: Array, circle: bool = False) -> Array:
+    """Return how a quantity (N,) has changed; on a circle it is one angle, (1,), the short way."""
+    step = after - before
+    return np.array([wrap_pi(float(step[0]))]) if circle else step
+
+
 @dataclass(frozen=True)
 class Pose2:
     """

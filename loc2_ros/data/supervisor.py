@@ -8,14 +8,13 @@ Not safe under threads by itself: ``PriorIntake`` owns it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 import math
 from typing import Any, Mapping
 
 from loc2_ros.core.motion import Odometry
 from loc2_ros.core.predict import Predict
 from loc2_ros.core.reseed import Reseeding
-from loc2_ros.core.trust import Trust, TrustLimits
+from loc2_ros.core.trust import bare, Trust, TrustLimits
 from loc2_ros.core.values import Fix, Pose2, Prior, Reason, Rejection, wrap_pi
 import numpy as np
 
@@ -112,7 +111,7 @@ class Supervisor:
             result = self._trust.judge(result)
         from_gnss = prior.source == 'fix'
         if isinstance(result, Fix):
-            self._last = replace(result, evidence=None)     # not its pictures
+            self._last = bare(result)
             agrees = own is None or self._compare(result, own)
             self._reseeding.accepted(result.stamp_ns, from_gnss, agrees)
         elif result.reason not in _NOT_ABOUT_THE_PLACE:

@@ -167,15 +167,12 @@ class Contract:
         """Return whether the model cannot do without a heading prior."""
         return self.heading_up or self.north_aligned
 
-    def check_heading(self, source: str) -> None:
-        """
-        Compare with ``prior.heading``.
-
-        :raises ContractError: the model needs a heading, and there will be none.
-        """
+    def heading_problem(self, source: str) -> str:
+        """Return why the model cannot work with a ``prior.heading``; '' where it can."""
         if self.needs_heading and source == 'none':
-            raise ContractError(f'the model {self.name} needs a heading prior; set prior.heading '
-                                'to imu, or take a model that needs none, such as kitti_ori180')
+            return (f'the model {self.name} needs a heading prior; set prior.heading to imu, or '
+                    'take a model that needs none, such as kitti_ori180')
+        return ''
 
     @property
     def heading_range_rad(self) -> float | None:

@@ -54,13 +54,9 @@ def check_model(localizer: Any, settings: Mapping[str, Any]) -> None:
     :raises ParameterError: it cannot work with them.
     """
     contract = getattr(localizer, 'contract', None)
-    if contract is None:
-        return
-    from loc2_ros.model.contract import ContractError
-    try:
-        contract.check_heading(settings['prior.heading'])
-    except ContractError as error:
-        raise ParameterError(str(error)) from error
+    problem = contract.heading_problem(settings['prior.heading']) if contract else ''
+    if problem:
+        raise ParameterError(problem)
 
 
 def about_model(localizer: Any) -> dict[str, Any]:

@@ -31,8 +31,6 @@ import tf2_ros
 _POLL_S = 0.02
 _STATIC_PATIENCE_S = 1.0     # for somebody else's static transform, from the first image on
 _SPOKEN_S = 0.1             # the same, once the camera has been placed on its child frame
-
-
 _CACHE_NS = 10 * 10 ** 9    # tf2's: what is older than the newest by more is refused there
 _BACK = 5                   # refused in a row: it is not they that are late, time has gone back
 
